@@ -1,0 +1,1 @@
+//! Runs the chapters of the workbook.
