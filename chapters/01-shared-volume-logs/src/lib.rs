@@ -1,0 +1,36 @@
+//! What the log shipper of this chapter is made of.
+//!
+//! It has four rooms, each with one question:
+//!
+//! - [`watch`]: has anything changed? The kernel tells (inotify); nobody asks again and again.
+//! - [`log`]: which files is the log made of, now that the app has renamed some of them?
+//! - [`log_file`]: which lines of one file are complete, and have not been printed yet?
+//! - [`offsets`]: where did the container that ran here before stop?
+//!
+//! One rule holds in all four: what the kernel tells is a reason to look, never a fact to count
+//! on. Whatever is decided is decided by what the file system holds at that moment, so that an
+//! event that comes late, twice or not at all costs a look and never a line.
+
+pub mod log;
+pub mod log_file;
+pub mod offsets;
+pub mod watch;
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+/// Prints a line of the sidecar's own, between the lines of the log.
+///
+/// Both go to stdout, because the Kubernetes API does not tell stdout and stderr apart. The
+/// name in front of it does.
+pub fn say(message: impl Display) {
+    // When nobody reads stdout any more, the next line of the log finds out and ends the program.
+    let _ = writeln!(io::stdout(), "sidecar-container: {message}");
+}
+
+/// A checksum (FNV-1a) of a few bytes: enough to recognise them, and the same in every release.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}

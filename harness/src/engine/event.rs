@@ -1,0 +1,97 @@
+//! The events of a run: every line that a container printed and every change of its state, in
+//! the order in which the engine saw them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::byte_string::ByteString;
+
+/// Something that happened in a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When the engine saw it, counted from when the objects were applied.
+    pub at: Duration,
+    /// The pod that it happened to.
+    pub pod: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What happened, and to what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// Something happened to the pod as a whole.
+    Pod(PodChange),
+    /// Something happened to one of its containers.
+    Container {
+        /// The container's name.
+        name: String,
+        /// What happened to it.
+        change: Change,
+    },
+}
+
+/// A change of a pod's state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PodChange {
+    /// Every init container has done its work: the containers are started from here on.
+    Initialized,
+    /// The pod's `Ready` condition.
+    Ready(bool),
+    /// Every container ended by itself with exit code 0, and none will be restarted.
+    Succeeded,
+    /// The pod ended, and not all of its containers did so with exit code 0.
+    Failed {
+        /// Kubernetes' word for it, as in `Evicted`; empty where a container's end says it all.
+        reason: String,
+        /// The engine's sentence on it.
+        message: String,
+    },
+    /// The pod is told to end, and its `preStop` hooks run.
+    Stopping,
+}
+
+/// A change of a container's state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// It does not run, and waits to: `CrashLoopBackOff`, `CreateContainerConfigError`,
+    /// `ErrImageNeverPull`.
+    Waiting {
+        /// Kubernetes' word for why.
+        reason: String,
+        /// The engine's sentence on it.
+        message: String,
+    },
+    /// Its process runs.
+    Started {
+        /// How often it was started before: 0 the first time.
+        restarts: u32,
+        /// The digest of the image that it runs, as the engine reports it.
+        image: String,
+    },
+    /// Its readiness, as the kubelet sees it.
+    Ready(bool),
+    /// A probe failed or a hook did.
+    Unhealthy {
+        /// `startupProbe`, `livenessProbe`, `readinessProbe`, `postStart` or `preStop`.
+        what: String,
+        /// What went wrong.
+        message: String,
+    },
+    /// Its process has ended, and every line that it printed has been seen.
+    Ended {
+        /// The exit code; 128 and the signal's number where a signal ended it.
+        exit_code: i32,
+        /// Kubernetes' word for it: `Completed`, `Error`, `StartError`.
+        reason: String,
+        /// What is known beyond the exit code.
+        message: String,
+    },
+    /// It printed a line: its bytes, without the newline.
+    Line(ByteString),
+}

@@ -1,0 +1,2 @@
+//! Pod manifests.
+pub mod pod;

@@ -1,0 +1,601 @@
+//! A pod is what this process holds: the namespaces that its containers share.
+//!
+//! The harness runs its own program again, and that program becomes the pod's first process: it
+//! unshares a user, mount, network, IPC, host name and PID namespace, and from then on starts
+//! containers as it is told. It ends when the harness does, however that ends, and the kernel
+//! ends with it every process of the pod and forgets every mount, so nothing is left to clean up.
+
+use std::collections::HashMap;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::exit;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::sys::statvfs::statvfs;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{
+    Gid, Pid, Uid, chdir, dup2_stdin, getpid, pivot_root, setgroups, sethostname, setresgid,
+    setresuid,
+};
+use seccompiler::BpfProgram;
+
+use super::container::{self, DuringStep, Plan, Step};
+use super::protocol::{Answer, Numbered, PodSpec, Reply, Request, receive_request, send_reply};
+use super::{seccomp, sys};
+use crate::kubelet::runtime::{ExitStatus, StartError, VolumeFile, VolumeSpec};
+
+/// Where the supervisor keeps the root filesystems of containers.
+pub(super) const ROOTS: &str = "/containers";
+/// Where it keeps volumes.
+const VOLUMES: &str = "/volumes";
+/// The pod's shared memory, every container's `/dev/shm`.
+pub(super) const SHM: &str = "/shm";
+/// An empty folder, put over what a container must not see.
+pub(super) const EMPTY: &str = "/empty";
+/// The machine's devices that a container has.
+pub(super) const DEVICES: &[&str] = &["full", "null", "random", "tty", "urandom", "zero"];
+
+/// The folder that holds a volume.
+pub(super) fn volume(name: &str) -> PathBuf {
+    Path::new(VOLUMES).join(name)
+}
+
+/// The pod, as its containers are given it.
+pub(super) struct Pod {
+    pub(super) spec: PodSpec,
+    /// Whether the kernel let the pod have a `/proc` of its own.
+    pub(super) own_proc: bool,
+    /// The filters of `RuntimeDefault`, made once.
+    pub(super) seccomp: [BpfProgram; 2],
+}
+
+/// Runs the supervisor of one pod, on the control socket that is its standard input.
+///
+/// Must be called while the process has a single thread.
+pub(super) fn run() -> ! {
+    // The containers inherit standard input, and must not inherit this.
+    let control = io::stdin().as_fd().try_clone_to_owned();
+    let nothing = File::open("/dev/null").map(dup2_stdin);
+    let (Ok(socket), Ok(Ok(()))) = (control, nothing) else {
+        exit(2)
+    };
+    // Without a parent there is nobody to tell, and nothing has been made yet.
+    let Ok(spec) = become_pod(&socket) else {
+        exit(1)
+    };
+    let code = match sys::clone3(0, None) {
+        Ok(sys::Fork::Parent(first)) => {
+            drop(socket);
+            // The pod's PID namespace lives as long as its first process. This one only waits, so
+            // that the harness sees the end of the pod as the end of its own child.
+            loop {
+                match waitpid(first, None) {
+                    Err(nix::Error::EINTR) => {}
+                    _ => break 0,
+                }
+            }
+        }
+        Ok(sys::Fork::Child) => {
+            let pod = prepare(spec);
+            let answer = pod.as_ref().map(|_| Answer::Done).map_err(Clone::clone);
+            let told = send_reply(socket.as_fd(), &Reply::Answer { number: 0, answer }, None);
+            match (pod, told) {
+                (Ok(pod), Ok(())) => serve(&socket, &pod),
+                _ => 1,
+            }
+        }
+        Err(error) => {
+            let error = StartError {
+                step: "fork into the pod".into(),
+                error: error.to_string(),
+            };
+            let _ = send_reply(
+                socket.as_fd(),
+                &Reply::Answer {
+                    number: 0,
+                    answer: Err(error),
+                },
+                None,
+            );
+            1
+        }
+    };
+    exit(code)
+}
+
+/// Leaves the namespaces of the machine. What fails is told to the harness, by its step.
+fn become_pod(socket: &OwnedFd) -> Result<PodSpec, ()> {
+    let tell = |reply: Reply| send_reply(socket.as_fd(), &reply, None).map_err(|_| ());
+    let refuse = |error: StartError| match tell(Reply::Answer {
+        number: 0,
+        answer: Err(error),
+    }) {
+        Ok(()) | Err(()) => Err(()),
+    };
+
+    // In a user namespace of its own this process may do all the rest, whoever started it.
+    if let Err(error) =
+        unshare(CloneFlags::CLONE_NEWUSER).during(|| "unshare the user namespace".into())
+    {
+        return refuse(error);
+    }
+    tell(Reply::Unshared)?;
+    // The harness has written the id maps when it sends this.
+    let Ok(Some((
+        Numbered {
+            body: Request::Begin(spec),
+            ..
+        },
+        _,
+    ))) = receive_request(socket.as_fd())
+    else {
+        return Err(());
+    };
+    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+    // Denied to whoever has a single id.
+    let _ = setgroups(&[]);
+    let left = setresgid(gid, gid, gid)
+        .and_then(|()| setresuid(uid, uid, uid))
+        // A process that has changed its user may not write to its own `/proc` otherwise.
+        .and_then(|()| prctl::set_dumpable(true))
+        .during(|| "become root of the user namespace".into())
+        .and_then(|()| {
+            let rest = CloneFlags::CLONE_NEWNS
+                | CloneFlags::CLONE_NEWNET
+                | CloneFlags::CLONE_NEWIPC
+                | CloneFlags::CLONE_NEWUTS
+                | CloneFlags::CLONE_NEWCGROUP
+                | CloneFlags::CLONE_NEWPID;
+            unshare(rest).during(|| {
+                "unshare the mount, network, IPC, host name, cgroup and PID namespaces".into()
+            })
+        });
+    match left {
+        Ok(()) => Ok(spec),
+        Err(error) => refuse(error),
+    }
+}
+
+/// Furnishes the namespaces: a root of its own, an address, a host name.
+fn prepare(spec: PodSpec) -> Step<Pod> {
+    let seccomp = seccomp::runtime_default().during(|| "make the seccomp filter".into())?;
+    let own_proc = enter_own_root()?;
+    sys::bring_up_loopback(spec.ip).during(|| format!("give the pod its address {}", spec.ip))?;
+    // As container runtimes set it: a pod's ports are its own, so none of them is privileged.
+    let _ = fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+    // Inside some containers the host name cannot be set; nothing depends on it.
+    let _ = sethostname(&spec.hostname);
+    Ok(Pod {
+        spec,
+        own_proc,
+        seccomp,
+    })
+}
+
+/// Makes a root filesystem in memory and moves into it; the machine's files are gone after this,
+/// but for a few devices. Returns whether `/proc` is a new one.
+fn enter_own_root() -> Step<bool> {
+    let none = None::<&str>;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(none, "/", none, private, none).during(|| "make the mounts private".into())?;
+
+    // Any folder does to mount on.
+    let base = ["/tmp", "/var", "/usr"]
+        .into_iter()
+        .map(Path::new)
+        .find(|folder| folder.is_dir());
+    let base = base
+        .ok_or("the machine has no /tmp")
+        .during(|| "mount the pod's root".into())?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let options = container::tmpfs_options(16 << 20, 0o755);
+    mount(
+        Some("tmpfs"),
+        base,
+        Some("tmpfs"),
+        flags,
+        Some(options.as_str()),
+    )
+    .during(|| "mount the pod's root".into())?;
+    chdir(base).during(|| "enter the pod's root".into())?;
+    for folder in [
+        "containers",
+        "dev",
+        "empty",
+        "machine",
+        "proc",
+        "shm",
+        "sys",
+        "volumes",
+    ] {
+        fs::create_dir(folder).during(|| format!("make /{folder}"))?;
+    }
+    for device in DEVICES {
+        let place = Path::new("dev").join(device);
+        File::create(&place).during(|| format!("make /dev/{device}"))?;
+        mount(
+            Some(&Path::new("/dev").join(device)),
+            &place,
+            none,
+            MsFlags::MS_BIND,
+            none,
+        )
+        .during(|| format!("bind /dev/{device}"))?;
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let own_proc = mount(Some("proc"), "proc", Some("proc"), flags, none).is_ok();
+    if !own_proc {
+        let all = MsFlags::MS_BIND | MsFlags::MS_REC;
+        mount(Some("/proc"), "proc", none, all, none)
+            .during(|| "bind the machine's /proc".into())?;
+    }
+    // Refused where the machine's is covered; programs can do without.
+    let _ = mount(
+        Some("sysfs"),
+        "sys",
+        Some("sysfs"),
+        flags | MsFlags::MS_RDONLY,
+        none,
+    );
+    let options = container::tmpfs_options(64 << 20, 0o1777);
+    mount(
+        Some("tmpfs"),
+        "shm",
+        Some("tmpfs"),
+        flags,
+        Some(options.as_str()),
+    )
+    .during(|| "mount /shm".into())?;
+
+    pivot_root(".", "machine")
+        .and_then(|()| chdir("/"))
+        .and_then(|()| umount2("/machine", MntFlags::MNT_DETACH))
+        .during(|| "leave the machine's root".into())?;
+    Ok(own_proc)
+}
+
+/// The processes that the harness knows by name.
+#[derive(Default)]
+struct Processes {
+    pids: HashMap<String, Pid>,
+    names: HashMap<Pid, String>,
+    plans: HashMap<String, Plan>,
+}
+
+/// Does what the harness asks until it is gone.
+fn serve(socket: &OwnedFd, pod: &Pod) -> i32 {
+    let mut children = SigSet::empty();
+    children.add(Signal::SIGCHLD);
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    let Ok(signals) = children
+        .thread_block()
+        .and_then(|()| SignalFd::with_flags(&children, flags))
+    else {
+        return 1;
+    };
+    let mut processes = Processes::default();
+    loop {
+        let mut ready = [
+            PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut ready, PollTimeout::NONE) {
+            Err(nix::Error::EINTR) => continue,
+            Err(_) => return 1,
+            Ok(_) => {}
+        }
+        let [asked, ended] = ready.map(|entry| entry.any().unwrap_or(false));
+        if ended {
+            while let Ok(Some(_)) = signals.read_signal() {}
+            if reap(socket, pod, &mut processes).is_err() {
+                return 0;
+            }
+        }
+        if asked {
+            // The harness is gone: so is the pod.
+            let Ok(Some((request, descriptors))) = receive_request(socket.as_fd()) else {
+                return 0;
+            };
+            let number = request.number;
+            let (answer, descriptor) = match answer(request.body, descriptors, pod, &mut processes)
+            {
+                Ok((answer, descriptor)) => (Ok(answer), descriptor),
+                Err(error) => (Err(error), None),
+            };
+            let reply = Reply::Answer { number, answer };
+            if send_reply(socket.as_fd(), &reply, descriptor.as_ref().map(AsFd::as_fd)).is_err() {
+                return 0;
+            }
+        }
+    }
+}
+
+/// Tells the harness which of its processes have ended. A PID 1 also inherits and buries the
+/// orphans of the pod.
+fn reap(socket: &OwnedFd, pod: &Pod, processes: &mut Processes) -> io::Result<()> {
+    loop {
+        let (pid, code) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) => (pid, code),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
+            Ok(WaitStatus::StillAlive) | Err(nix::Error::ECHILD) => return Ok(()),
+            Ok(_) | Err(nix::Error::EINTR) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let Some(id) = processes.names.remove(&pid) else {
+            continue;
+        };
+        processes.pids.remove(&id);
+        if pod.spec.share_process_namespace {
+            // The kernel ends what is left of a PID namespace; here there is none to end.
+            end_session(pid);
+        }
+        if processes.plans.remove(&id).is_some() {
+            let _ = fs::remove_dir(Path::new(ROOTS).join(&id));
+        }
+        let status = ExitStatus {
+            code,
+            out_of_memory: false,
+        };
+        send_reply(socket.as_fd(), &Reply::Exited { id, status }, None)?;
+    }
+}
+
+/// Kills every process of the session that `leader` led.
+fn end_session(leader: Pid) {
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+            .map(Pid::from_raw)
+        else {
+            continue;
+        };
+        if pid != getpid() && nix::unistd::getsid(Some(pid)) == Ok(leader) {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    }
+}
+
+type Answered = Step<(Answer, Option<OwnedFd>)>;
+
+fn answer(
+    request: Request,
+    mut descriptors: Vec<OwnedFd>,
+    pod: &Pod,
+    processes: &mut Processes,
+) -> Answered {
+    let done = |()| (Answer::Done, None);
+    let mut next = || {
+        let missing = || io::Error::other("a descriptor is missing");
+        (!descriptors.is_empty())
+            .then(|| descriptors.remove(0))
+            .ok_or_else(missing)
+            .during(|| "read the request".into())
+    };
+    match request {
+        Request::Begin(_) => Err("the pod has begun already").during(|| "begin".into()),
+        Request::Volume(spec) => make_volume(&spec).map(done),
+        Request::Files { volume, files } => write_files(&self::volume(&volume), &files)
+            .during(|| format!("write volume {volume}"))
+            .map(done),
+        Request::Usage { volume } => {
+            let filesystem =
+                statvfs(&self::volume(&volume)).during(|| format!("measure volume {volume}"))?;
+            let used = filesystem.blocks() - filesystem.blocks_free();
+            Ok((
+                Answer::Usage(used as u64 * filesystem.fragment_size() as u64),
+                None,
+            ))
+        }
+        Request::Start(plan) => {
+            let (archive, output) = (File::from(next()?), next()?);
+            let namespace = if pod.spec.share_process_namespace {
+                0
+            } else {
+                libc::CLONE_NEWPID
+            };
+            let pid = spawn(namespace | libc::CLONE_NEWNS, || {
+                let Err(error) = container::run(&plan, pod, archive, output);
+                error
+            })?;
+            processes.add(&plan.spec.id, pid);
+            processes.plans.insert(plan.spec.id.clone(), *plan);
+            Ok((Answer::Done, None))
+        }
+        Request::Exec {
+            id,
+            container,
+            command,
+        } => {
+            let output = next()?;
+            let target = processes.pid(&container)?;
+            let plan = processes.plans.get(&container).ok_or("it is no container");
+            let plan = plan.during(|| format!("reach {container}"))?.clone();
+            let pid = spawn(0, || {
+                let Err(error) = exec_in(&plan, target, pod, &command, output);
+                error
+            })?;
+            processes.add(&id, pid);
+            Ok((Answer::Done, None))
+        }
+        Request::Signal { process, signal } => {
+            let pid = processes.pid(&process)?;
+            let signal = Signal::try_from(signal).during(|| format!("send signal {signal}"))?;
+            kill(pid, signal)
+                .during(|| format!("send {signal} to {process}"))
+                .map(done)
+        }
+        Request::Socket { ipv6 } => {
+            let family = if ipv6 {
+                AddressFamily::Inet6
+            } else {
+                AddressFamily::Inet
+            };
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            let socket =
+                socket(family, SockType::Stream, flags, None).during(|| "make a socket".into())?;
+            Ok((Answer::Socket, Some(socket)))
+        }
+    }
+}
+
+impl Processes {
+    fn add(&mut self, id: &str, pid: Pid) {
+        self.pids.insert(id.to_owned(), pid);
+        self.names.insert(pid, id.to_owned());
+    }
+
+    fn pid(&self, id: &str) -> Step<Pid> {
+        self.pids
+            .get(id)
+            .copied()
+            .ok_or("it does not run")
+            .during(|| format!("reach {id}"))
+    }
+}
+
+/// Starts a process that does `work`, and waits until it has become another program. `work`
+/// returns only if that failed, and what it says comes back through a pipe that `execve(2)`
+/// closes.
+fn spawn(namespaces: i32, work: impl FnOnce() -> StartError) -> Step<Pid> {
+    let (mut failure, tell) = io::pipe().during(|| "make a pipe".into())?;
+    match sys::clone3(namespaces, None).during(|| "clone a process".into())? {
+        sys::Fork::Child => {
+            drop(failure);
+            let error = work();
+            let _ = serde_json::to_writer(tell, &error);
+            exit(127)
+        }
+        sys::Fork::Parent(pid) => {
+            drop(tell);
+            let mut said = Vec::new();
+            failure
+                .read_to_end(&mut said)
+                .during(|| "wait for the process".into())?;
+            if said.is_empty() {
+                return Ok(pid);
+            }
+            let _ = waitpid(pid, None);
+            Err(serde_json::from_slice(&said).during(|| "read why the process failed".into())?)
+        }
+    }
+}
+
+/// Runs a program in a container: joins its namespaces, and then does what its first process
+/// did. Returns only if that fails.
+fn exec_in(
+    plan: &Plan,
+    container: Pid,
+    pod: &Pod,
+    command: &[String],
+    output: OwnedFd,
+) -> Step<std::convert::Infallible> {
+    container::begin_process(output)?;
+    let mut namespaces = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
+    if plan.own_user_namespace() {
+        namespaces |= CloneFlags::CLONE_NEWUSER;
+    }
+    sys::pidfd(container)
+        .and_then(|target| setns(target, namespaces).map_err(io::Error::from))
+        .during(|| "join the container".into())?;
+    // A PID namespace takes in only the children of whoever joins it.
+    match sys::clone3(0, None).during(|| "fork in the container".into())? {
+        sys::Fork::Child => {
+            let settings = container::become_user(plan, &pod.seccomp)?;
+            // The process that waits for this one stands for it: when it is killed, so is this.
+            prctl::set_pdeathsig(Signal::SIGKILL)
+                .during(|| "tie the program to its parent".into())?;
+            container::exec(command, &settings)
+        }
+        sys::Fork::Parent(pid) => {
+            // Only the program itself may hold the pipes now.
+            let _ = sys::close_all_from(0);
+            let code = loop {
+                match waitpid(pid, None) {
+                    Ok(WaitStatus::Exited(_, code)) => break code,
+                    Ok(WaitStatus::Signaled(_, signal, _)) => break 128 + signal as i32,
+                    Err(nix::Error::EINTR) | Ok(_) => {}
+                    Err(_) => break 1,
+                }
+            };
+            exit(code)
+        }
+    }
+}
+
+/// An empty volume: a filesystem of its own, so that its size can be limited and measured.
+fn make_volume(spec: &VolumeSpec) -> Step<()> {
+    let folder = volume(&spec.name);
+    let make = || -> io::Result<()> {
+        fs::create_dir(&folder)?;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        let options = container::tmpfs_options(spec.capacity, spec.mode);
+        mount(
+            Some("tmpfs"),
+            &folder,
+            Some("tmpfs"),
+            flags,
+            Some(options.as_str()),
+        )?;
+        if let Some(group) = spec.group {
+            chown(&folder, None, Some(group))?;
+            // A change of owner clears the bit that passes the group on.
+            fs::set_permissions(&folder, Permissions::from_mode(spec.mode))?;
+        }
+        Ok(())
+    };
+    make().during(|| format!("make volume {}", spec.name))
+}
+
+/// Writes the files of a ConfigMap or Secret as the kubelet does: into a new folder, to which the
+/// link `..data` is then moved, so that a reader never sees half of an update.
+fn write_files(volume: &Path, files: &[VolumeFile]) -> io::Result<()> {
+    let old = fs::read_link(volume.join("..data")).ok();
+    let generation = old
+        .as_ref()
+        .and_then(|name| name.to_str()?.strip_prefix("..")?.parse::<u64>().ok());
+    let name = format!("..{}", generation.map_or(1, |number| number + 1));
+    let folder = volume.join(&name);
+    fs::create_dir(&folder)?;
+    let mut top = Vec::new();
+    for file in files {
+        let path = folder.join(&file.path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(&path, &file.content.0)?;
+        chown(&path, None, file.group)?;
+        fs::set_permissions(&path, Permissions::from_mode(file.mode))?;
+        top.extend(
+            file.path
+                .components()
+                .next()
+                .map(|part| PathBuf::from(part.as_os_str())),
+        );
+    }
+    symlink(&name, volume.join("..data_tmp"))?;
+    fs::rename(volume.join("..data_tmp"), volume.join("..data"))?;
+    for entry in &top {
+        match symlink(Path::new("..data").join(entry), volume.join(entry)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    for entry in fs::read_dir(volume)?.flatten() {
+        let name = PathBuf::from(entry.file_name());
+        if !name.as_os_str().to_string_lossy().starts_with("..") && !top.contains(&name) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    old.map_or(Ok(()), |old| fs::remove_dir_all(volume.join(old)))
+}
