@@ -2,11 +2,17 @@
 //! records what the containers print, and compares that with snapshots.
 
 pub mod byte_string;
+pub mod diagnosis;
 pub mod engine;
 mod http;
-#[path = "image_stub.rs"]
 pub mod image;
 pub mod kubelet;
+#[path = "manifest_stub.rs"]
 pub mod manifest;
+pub mod recording;
+pub mod run;
 #[cfg(target_os = "linux")]
 pub mod sandbox;
+pub mod scenario;
+pub mod snapshot;
+pub mod workspace;

@@ -18,6 +18,7 @@ pub mod watch;
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::process::ExitCode;
 
 /// Prints a line of the sidecar's own, between the lines of the log.
 ///
@@ -28,9 +29,20 @@ pub fn say(message: impl Display) {
     let _ = writeln!(io::stdout(), "sidecar-container: {message}");
 }
 
+/// How a program of this chapter ends: where it failed, one line says why.
+pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format_args!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// A checksum (FNV-1a) of a few bytes: enough to recognise them, and the same in every release.
 fn checksum(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

@@ -9,7 +9,7 @@
 //! there, so every folder on the way to the log is watched too: the last that exists for the
 //! next one to appear, those before it for being moved away or removed.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::mem;
@@ -17,8 +17,8 @@ use std::os::fd::AsRawFd;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::Context;
-use inotify::{Event, EventMask, Inotify, WatchDescriptor, WatchMask};
-use tokio::io::unix::AsyncFd;
+use futures_util::{FutureExt, StreamExt};
+use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchDescriptor, WatchMask, Watches};
 
 /// A folder in which names may come and go.
 const NAMES: WatchMask = WatchMask::CREATE
@@ -30,7 +30,8 @@ const NAMES: WatchMask = WatchMask::CREATE
     .union(ITSELF);
 
 /// A folder that only matters for as long as it stays where it is.
-const ITSELF: WatchMask = WatchMask::DELETE_SELF.union(WatchMask::MOVE_SELF).union(WatchMask::ONLYDIR);
+const ITSELF: WatchMask =
+    WatchMask::DELETE_SELF.union(WatchMask::MOVE_SELF).union(WatchMask::ONLYDIR);
 
 /// A file of the log.
 const BYTES: WatchMask = WatchMask::MODIFY
@@ -43,15 +44,14 @@ const LINKS: usize = 40;
 
 /// Watches the log and the way to it.
 pub struct Watch {
-    inotify: AsyncFd<Inotify>,
+    events: EventStream<Vec<u8>>,
+    watches: Watches,
     /// Where the log is, as it was asked for.
     path: PathBuf,
     /// The folders that are watched now.
     folders: Vec<WatchDescriptor>,
     /// The folder of the log, and the log's name there: other names in it do not matter.
     log: Option<(WatchDescriptor, OsString)>,
-    /// Where the kernel puts what it tells.
-    buffer: Vec<u8>,
 }
 
 /// Where the log is, or would be: symbolic links are resolved.
@@ -81,15 +81,16 @@ impl Watch {
     ///
     /// When the kernel has no inotify instance left for this user.
     pub fn new(path: &Path) -> anyhow::Result<Watch> {
-        let inotify = Inotify::init()
-            .and_then(AsyncFd::new)
+        let events = Inotify::init()
+            .and_then(|inotify| inotify.into_event_stream(vec![0; 16 * 1024]))
             .context("cannot watch files: inotify refuses; a higher fs.inotify.max_user_instances may do")?;
         Ok(Watch {
-            inotify,
-            path: std::path::absolute(path).with_context(|| format!("LOG_PATH={path:?} is no path"))?,
+            watches: events.watches(),
+            events,
+            path: std::path::absolute(path)
+                .with_context(|| format!("LOG_PATH={path:?} is no path"))?,
             folders: Vec::new(),
             log: None,
-            buffer: vec![0; 16 * 1024],
         })
     }
 
@@ -106,18 +107,38 @@ impl Watch {
     ///
     /// When the kernel's queue cannot be read.
     pub async fn changes(&mut self) -> io::Result<Vec<Change>> {
-        loop {
-            // An inotify instance is a file descriptor that is readable when there is something
-            // to tell, so the runtime can wait for it as it waits for a socket.
-            let mut ready = self.inotify.readable_mut().await?;
-            let changes = ready.try_io(|inotify| {
-                let events = inotify.get_mut().read_events(&mut self.buffer)?;
-                Ok(events.filter_map(|event| change(event, &self.folders, self.log.as_ref())).collect())
-            });
-            // `Err` is how `try_io` says that it was a false alarm.
-            if let Ok(changes) = changes {
-                return changes;
-            }
+        let mut changes = Vec::new();
+        let mut next = self.events.next().await;
+        while let Some(event) = next {
+            changes.extend(self.change(event?));
+            // Take along what else has been told, but do not wait for more.
+            next = self.events.next().now_or_never().flatten();
+        }
+        Ok(changes)
+    }
+
+    /// What an event means for the log; `None` when it does not matter.
+    fn change(&self, event: EventOwned) -> Option<Change> {
+        if event.mask.contains(EventMask::Q_OVERFLOW) {
+            // The queue was full, and what it had no room for is not known.
+            Some(Change::Names)
+        } else if self.folders.contains(&event.wd) {
+            let matters = match (&self.log, &event.name) {
+                // Rotated files are named after the log.
+                (Some((folder, log)), Some(name)) if *folder == event.wd => {
+                    name.as_encoded_bytes().starts_with(log.as_encoded_bytes())
+                }
+                _ => true,
+            };
+            matters.then_some(Change::Names)
+        } else if event.mask.contains(EventMask::MODIFY) {
+            Some(Change::Written(event.wd))
+        } else if event.mask.contains(EventMask::CLOSE_WRITE) {
+            Some(Change::Closed(event.wd))
+        } else if event.mask.contains(EventMask::ATTRIB) {
+            Some(Change::Names)
+        } else {
+            None
         }
     }
 
@@ -129,23 +150,23 @@ impl Watch {
     pub fn file(&mut self, file: &File) -> anyhow::Result<WatchDescriptor> {
         // Its name may belong to another file by now; the open file is the one that is meant.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        self.inotify.get_ref().watches().add(path, BYTES).context(NO_WATCH)
+        self.add(Path::new(&path), BYTES).context(NO_WATCH)
     }
 
     /// Stops watching a file.
     pub fn forget(&mut self, file: WatchDescriptor) {
         // The kernel refuses when the file is gone, and its watch with it.
-        let _ = self.inotify.get_ref().watches().remove(file);
+        let _ = self.watches.remove(file);
     }
 
     // ANCHOR: locate
     /// Walks from the root to the folder of the log, watches what it passes, and says where the
-    /// log is; `None` when a folder is missing on the way.
+    /// log is, or why its folder cannot be reached yet.
     ///
     /// # Errors
     ///
-    /// When the kernel has no watch left for this user, or a folder cannot be looked into.
-    pub fn locate(&mut self) -> anyhow::Result<Option<Place>> {
+    /// When the kernel has no watch left for this user.
+    pub fn locate(&mut self) -> anyhow::Result<io::Result<Place>> {
         let mut way = names(&self.path);
         let mut folder = PathBuf::from("/");
         let mut links = 0;
@@ -153,53 +174,87 @@ impl Watch {
         let before = mem::take(&mut self.folders);
         self.log = None;
         let mut passed = Vec::new();
-        // Folders in which the next step may yet appear, or be replaced.
+        // The folders in which the next step may yet appear or be replaced.
         let mut open_ended = Vec::new();
 
         let place = loop {
             // Watch first, look then: what happens in between is told.
-            match self.inotify.get_ref().watches().add(&folder, NAMES) {
-                Ok(watch) => self.folders.push(watch),
-                Err(error) if is_missing(&error) => break None,
-                // We may pass, but not watch: its parent tells when that changes.
-                Err(error) if error.kind() == ErrorKind::PermissionDenied => open_ended.extend(passed.last().cloned()),
-                Err(error) => return Err(error).context(NO_WATCH),
-            }
-            let Some(name) = way.pop() else { break None };
+            let watched = match self.add(&folder, NAMES) {
+                Ok(watch) => {
+                    self.folders.push(watch.clone());
+                    Some(watch)
+                }
+                Err(error) if error.kind() == ErrorKind::StorageFull => {
+                    return Err(error).context(NO_WATCH);
+                }
+                Err(error) => {
+                    // Its parent tells when that changes. Who may not read a folder may still
+                    // pass through it.
+                    open_ended.extend(folder.parent().map(Path::to_owned));
+                    if error.kind() != ErrorKind::PermissionDenied {
+                        break Err(error);
+                    }
+                    None
+                }
+            };
+            let Some(name) = way.pop() else {
+                break Err(ErrorKind::IsADirectory.into());
+            };
             let path = folder.join(&name);
             match fs::symlink_metadata(&path) {
                 Ok(metadata) if metadata.is_symlink() && links < LINKS => {
                     links += 1;
-                    let target = fs::read_link(&path).with_context(|| format!("cannot follow the link {path:?}"))?;
                     open_ended.push(folder.clone());
-                    if target.is_absolute() {
-                        folder = PathBuf::from("/");
+                    match fs::read_link(&path) {
+                        Ok(target) if target.is_absolute() => {
+                            way.extend(names(&target));
+                            folder = PathBuf::from("/");
+                        }
+                        Ok(target) => way.extend(names(&target)),
+                        Err(error) => break Err(error),
                     }
-                    way.extend(names(&target));
                 }
+                // The log itself, whether it is there or not.
                 _ if way.is_empty() => {
-                    self.log = self.folders.last().map(|watch| (watch.clone(), name.clone()));
                     open_ended.push(folder.clone());
-                    break Some(Place { folder, name });
+                    self.log = watched.map(|watch| (watch, name.clone()));
+                    break Ok(Place { folder, name });
                 }
                 Ok(_) if name == ".." => _ = folder.pop(),
                 Ok(_) => passed.push(mem::replace(&mut folder, path)),
-                Err(error) if is_missing(&error) => {
+                Err(error) => {
+                    open_ended.extend(folder.parent().map(Path::to_owned));
                     open_ended.push(folder);
-                    break None;
+                    break Err(error);
                 }
-                Err(error) => return Err(error).with_context(|| format!("cannot look at {path:?}")),
             }
         };
 
-        // The others need not tell of every file that someone makes in them.
+        // The other folders need not tell of every file that someone makes in them.
         for folder in passed.iter().filter(|folder| !open_ended.contains(folder)) {
-            let _ = self.inotify.get_ref().watches().add(folder, ITSELF);
+            // Where this fails, the folder is gone, and that has been told.
+            let _ = self.add(folder, ITSELF);
         }
-        for watch in before.into_iter().filter(|watch| !self.folders.contains(watch)) {
-            self.forget(watch);
+        for watch in before {
+            if !self.folders.contains(&watch) {
+                self.forget(watch);
+            }
         }
         Ok(place)
     }
     // ANCHOR_END: locate
+
+    fn add(&mut self, path: &Path, mask: WatchMask) -> io::Result<WatchDescriptor> {
+        self.watches.add(path, mask)
+    }
+}
+
+const NO_WATCH: &str = "cannot watch one more file: a higher fs.inotify.max_user_watches may do";
+
+/// The names on a path, the last one first.
+fn names(path: &Path) -> Vec<OsString> {
+    let steps = path
+        .components()
+        .filter(|step| matches!(step, Component::Normal(_) | Component::ParentDir));
+    steps.rev().map(|step| step.as_os_str().to_owned()).collect()
 }

@@ -51,8 +51,6 @@ pub enum PodChange {
         /// The engine's sentence on it.
         message: String,
     },
-    /// The pod is told to end, and its `preStop` hooks run.
-    Stopping,
 }
 
 /// A change of a container's state.

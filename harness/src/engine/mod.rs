@@ -1,11 +1,24 @@
 //! What the rest of the harness knows of engines: one trait, and the events that a run yields.
 
 mod event;
+#[cfg(target_os = "linux")]
+mod sandbox;
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use crate::image::Image;
+use crate::kubelet::runtime::Connection;
+use crate::manifest::pod::ConfigMap;
+use crate::manifest::{Manifest, PodSecurity};
+
 pub use event::{Change, Event, PodChange, What};
+#[cfg(target_os = "linux")]
+pub use sandbox::Sandbox;
 
 /// The engines that a Pod manifest can run on.
 #[derive(
@@ -53,4 +66,71 @@ impl FromStr for EngineKind {
                 format!("there is no engine `{name}`; there are sandbox, docker and kind")
             })
     }
+}
+
+/// A machine that runs Pod manifests.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    /// Which one it is.
+    fn kind(&self) -> EngineKind;
+
+    /// What a reader should know of this machine's limits before a run, a line each.
+    fn notes(&self) -> Vec<String>;
+
+    /// Makes images available. One that the engine already has is not sent again.
+    async fn load(&self, images: &[Image]) -> anyhow::Result<()>;
+
+    /// Applies the objects of a manifest, in surroundings of their own that enforce `level`.
+    ///
+    /// Fails before anything runs if the engine or the level refuses the manifest.
+    async fn apply(
+        &self,
+        manifest: &Manifest,
+        level: PodSecurity,
+        images: &[Image],
+    ) -> anyhow::Result<Applied>;
+
+    /// Removes what runs that were killed have left, and says what that was, a line each.
+    async fn sweep(&self) -> anyhow::Result<Vec<String>>;
+}
+
+/// The objects of a manifest, while they run.
+pub struct Applied {
+    /// To act on them.
+    pub pods: Box<dyn Pods>,
+    /// What happens, until all pods have ended and every line of theirs has been sent.
+    pub events: mpsc::Receiver<Event>,
+}
+
+/// The pods of a run.
+///
+/// When it is dropped, what it stands for is ended and removed.
+#[async_trait]
+pub trait Pods: Send + Sync {
+    /// Connects to a TCP port of a pod, on its `localhost`, as `kubectl port-forward` does.
+    async fn connect(&self, pod: &str, port: u16) -> io::Result<Connection>;
+
+    /// Runs a program in a container, to its end: its exit code and what it printed.
+    async fn exec(&self, target: Target<'_>, command: &[String]) -> anyhow::Result<(i32, Vec<u8>)>;
+
+    /// Sends a signal to the first process of a container.
+    async fn signal(&self, target: Target<'_>, signal: i32) -> anyhow::Result<()>;
+
+    /// Gives a container another image; it alone is started again.
+    async fn replace_image(&self, target: Target<'_>, image: &str) -> anyhow::Result<()>;
+
+    /// Puts a ConfigMap in the place of the one of that name.
+    async fn update(&self, map: &ConfigMap) -> anyhow::Result<()>;
+
+    /// Ends every pod in order, and removes all that was applied.
+    async fn stop(&self);
+}
+
+/// A container of a pod.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The pod's name.
+    pub pod: &'a str,
+    /// The container's name.
+    pub container: &'a str,
 }

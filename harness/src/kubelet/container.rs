@@ -11,10 +11,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout
 use super::action::{self, SIGKILL};
 use super::backoff::Backoff;
 use super::runtime::{ExitStatus, Process};
-use super::{GRACE, Phase, RETRY, Role, Shared, Slot, resolve, stopped};
+use super::{GRACE, Phase, RETRY, Shared, Slot, resolve, stopped};
 use crate::byte_string::ByteString;
 use crate::engine::Change;
-use crate::manifest::pod::{Container, Probe, RestartPolicy};
+use crate::manifest::pod::{Container, Probe, Role};
 
 /// However long the pod's grace was, this much of it is left to whoever is told to end last.
 const LEAST_GRACE: Duration = Duration::from_secs(2);
@@ -58,8 +58,7 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) {
             }
         };
         starts += 1;
-        if stop.borrow().is_some() || !starts_again(slot.role, shared.pod.spec.restart_policy, code)
-        {
+        if stop.borrow().is_some() || !shared.pod.spec.starts_again(slot.role, code) {
             break code;
         }
         let pause = backoff.pause(Instant::now());
@@ -86,15 +85,6 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) {
     };
     slot.state
         .send_modify(|state| state.phase = Phase::Over(code));
-}
-
-fn starts_again(role: Role, policy: RestartPolicy, code: i32) -> bool {
-    match (role, policy) {
-        (Role::Sidecar, _) | (Role::Main, RestartPolicy::Always) => true,
-        (Role::Main, RestartPolicy::OnFailure)
-        | (Role::Init, RestartPolicy::Always | RestartPolicy::OnFailure) => code != 0,
-        (_, RestartPolicy::Never) => false,
-    }
 }
 
 /// One start of the container, to its end.

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::engine::{Change, Event, PodChange, What};
 use crate::image::Image;
-use crate::manifest::pod::{ConfigMap, Container, Pod, Quantity, RestartPolicy, Secret};
+use crate::manifest::pod::{ConfigMap, Container, Pod, Quantity, Role, Secret};
 use resolve::{Known, ObjectKind, Waiting};
 use runtime::{Process, Runtime};
 
@@ -67,17 +67,6 @@ struct Slot {
     /// What the manifest says of it; its image can be replaced while it runs.
     wanted: watch::Sender<Container>,
     state: watch::Sender<State>,
-}
-
-/// The three kinds of containers that a pod has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// Runs to its end before the next one starts.
-    Init,
-    /// A native sidecar: started among the init containers, and stays.
-    Sidecar,
-    /// What the pod is for.
-    Main,
 }
 
 /// What is known of a container.
@@ -134,21 +123,7 @@ impl Kubelet {
                 .objects
                 .insert((ObjectKind::Secret, secret.metadata.name.clone()), values);
         }
-        let role = |container: &Container| match container.restart_policy {
-            Some(RestartPolicy::Always) => Role::Sidecar,
-            _ => Role::Init,
-        };
-        let init = pod
-            .spec
-            .init_containers
-            .iter()
-            .map(|container| (role(container), container));
-        let main = pod
-            .spec
-            .containers
-            .iter()
-            .map(|container| (Role::Main, container));
-        let slots = init.chain(main).map(|(role, container)| Slot {
+        let slots = pod.spec.all_containers().map(|(role, container)| Slot {
             role,
             wanted: watch::Sender::new(container.clone()),
             state: watch::Sender::default(),
@@ -300,8 +275,11 @@ async fn run_pod(shared: Arc<Shared>) {
                 })
                 .await;
         }
-        // Said already, or nothing to say.
-        Outcome::Evicted | Outcome::Stopped => {}
+        Outcome::Evicted(message) => {
+            let reason = "Evicted".to_owned();
+            shared.tell(PodChange::Failed { reason, message }).await;
+        }
+        Outcome::Stopped => {}
     }
 }
 
@@ -316,7 +294,8 @@ async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) {
 enum Outcome {
     Succeeded,
     Failed,
-    Evicted,
+    /// A volume grew past its limit, as the message says.
+    Evicted(String),
     Stopped,
 }
 
@@ -324,7 +303,7 @@ impl Shared {
     /// Init containers one after the other, then all others, until they have ended.
     async fn life(self: &Arc<Self>, workers: &mut tokio::task::JoinSet<()>) -> Outcome {
         self.make_volumes().await;
-        let eviction = self.clone().watch_volumes();
+        let eviction = self.watch_volumes();
         let run = async {
             for (index, slot) in self
                 .slots
@@ -372,7 +351,7 @@ impl Shared {
         };
         tokio::select! {
             outcome = run => outcome,
-            () = eviction => Outcome::Evicted,
+            message = eviction => Outcome::Evicted(message),
         }
     }
 
@@ -431,8 +410,8 @@ impl Shared {
         })
     }
 
-    /// Returns when a volume has grown past its limit, and the pod was evicted for it.
-    async fn watch_volumes(self: Arc<Self>) {
+    /// Returns when a volume has grown past its limit: the pod is told to end, and this is why.
+    async fn watch_volumes(&self) -> String {
         let limits: HashMap<String, (u64, Quantity)> = self
             .pod
             .spec
@@ -457,13 +436,8 @@ impl Shared {
                         "Usage of EmptyDir volume \"{name}\" exceeds the limit \"{}\". ",
                         limit.0
                     );
-                    self.tell(PodChange::Failed {
-                        reason: "Evicted".to_owned(),
-                        message,
-                    })
-                    .await;
                     self.order_stop(EVICTION_GRACE);
-                    return;
+                    return message;
                 }
             }
         }

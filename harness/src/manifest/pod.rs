@@ -70,6 +70,46 @@ pub enum RestartPolicy {
     Never,
 }
 
+/// The three kinds of containers that a pod has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Runs to its end before the next one starts.
+    Init,
+    /// A native sidecar: started among the init containers, and stays.
+    Sidecar,
+    /// What the pod is for.
+    Main,
+}
+
+impl PodSpec {
+    /// All containers with their roles, in the order in which they are started.
+    pub fn all_containers(&self) -> impl Iterator<Item = (Role, &Container)> {
+        let role = |container: &Container| match container.restart_policy {
+            Some(RestartPolicy::Always) => Role::Sidecar,
+            _ => Role::Init,
+        };
+        let init = self
+            .init_containers
+            .iter()
+            .map(move |container| (role(container), container));
+        init.chain(
+            self.containers
+                .iter()
+                .map(|container| (Role::Main, container)),
+        )
+    }
+
+    /// Whether a container that ended with this exit code is started again.
+    #[must_use]
+    pub fn starts_again(&self, role: Role, exit_code: i32) -> bool {
+        match (role, self.restart_policy) {
+            (Role::Sidecar, _) | (Role::Main, RestartPolicy::Always) => true,
+            (Role::Init, RestartPolicy::Always) | (_, RestartPolicy::OnFailure) => exit_code != 0,
+            (_, RestartPolicy::Never) => false,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HostAlias {

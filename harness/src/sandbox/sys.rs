@@ -27,7 +27,11 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 pub(super) fn watch(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` refers to the same open descriptor as long as it lives, and `AsyncFd`
     // owns it.
-    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE | Interest::WRITABLE) }?)
+    Ok(
+        unsafe {
+            AsyncFd::register_with_interest(socket, Interest::READABLE | Interest::WRITABLE)
+        }?,
+    )
 }
 
 /// Which side of a fork this is.

@@ -43,7 +43,9 @@ async fn serve() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {listen}; set LISTEN to a free address"))?;
     let app = Router::new().route("/", get(hello));
-    axum::serve(listener, app).with_graceful_shutdown(end).await?;
+    axum::serve(listener, app)
+        .with_graceful_shutdown(end)
+        .await?;
     Ok(())
 }
 

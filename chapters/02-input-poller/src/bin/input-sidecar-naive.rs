@@ -1,6 +1,9 @@
 //! The article's sidecar: calls the app every `INTERVAL`, and dies of the first call that fails.
 
-#![expect(clippy::unwrap_used, reason = "these are the unwraps that the chapter is about")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "these are the unwraps that the chapter is about"
+)]
 
 use std::env;
 use std::time::Duration;

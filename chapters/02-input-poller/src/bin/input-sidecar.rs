@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::iter::successors;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::exit;
 use std::time::Duration;
@@ -54,7 +53,10 @@ fn client(timeout: Duration) -> Client {
         // failure speaks of: let it be the one that every pod has.
         .resolve_to_addrs(
             "localhost",
-            &[(Ipv6Addr::LOCALHOST, 0).into(), (Ipv4Addr::LOCALHOST, 0).into()],
+            &[
+                (Ipv6Addr::LOCALHOST, 0).into(),
+                (Ipv4Addr::LOCALHOST, 0).into(),
+            ],
         )
         .build()
         .expect("a client without TLS needs nothing that could be missing")
@@ -101,7 +103,11 @@ async fn poll(client: &Client, app: &Url, interval: Duration, timeout: Duration)
 /// Calls the app once, and returns its answer, or in a few words why there is none.
 async fn call(client: &Client, app: &Url, timeout: Duration) -> Result<String, String> {
     let in_words = |error: reqwest::Error| {
-        if error.is_timeout() { format!("no answer within {timeout:?}") } else { cause(&error) }
+        if error.is_timeout() {
+            format!("no answer within {timeout:?}")
+        } else {
+            cause(&error)
+        }
     };
 
     let mut response = client.get(app.clone()).send().await.map_err(in_words)?;
@@ -119,8 +125,11 @@ async fn call(client: &Client, app: &Url, timeout: Duration) -> Result<String, S
 }
 
 /// What lies at the bottom of an error: `Connection refused`, not `error sending request`.
-fn cause(error: &dyn Error) -> String {
-    successors(Some(error), |error| error.source()).last().unwrap_or(error).to_string()
+fn cause(mut error: &dyn Error) -> String {
+    while let Some(deeper) = error.source() {
+        error = deeper;
+    }
+    error.to_string()
 }
 // ANCHOR_END: call
 

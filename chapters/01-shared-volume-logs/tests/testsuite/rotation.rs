@@ -1,0 +1,188 @@
+//! Rotation: the app renames its log and begins a new one.
+
+use std::fs;
+use std::io::Write;
+
+use crate::support::*;
+
+#[test]
+fn a_rotation_loses_and_repeats_nothing() {
+    let volumes = Volumes::new();
+    let mut app = open(volumes.log());
+    app.write_all(b"one\n").unwrap();
+    let sidecar = volumes.sidecar();
+    sidecar.wait_for("one\n");
+    volumes.rotate();
+    app.write_all(b"late\nin pie").unwrap();
+    sidecar.wait_for("one\nlate\n");
+    append(volumes.log(), "new\n");
+    sidecar.wait_for("one\nlate\nnew\n");
+    app.write_all(b"ces\n").unwrap();
+    sidecar.wait_for("one\nlate\nnew\nin pieces\n");
+    volumes.rotate();
+    // Two rotations ago it was the log, and it still is a part of it.
+    app.write_all(b"very late\n").unwrap();
+    sidecar.wait_for("one\nlate\nnew\nin pieces\nvery late\n");
+    assert_same(&sidecar.terminate(), b"one\nlate\nnew\nin pieces\nvery late\n");
+}
+
+#[test]
+fn several_rotations_between_two_looks_are_printed_in_order() {
+    let volumes = Volumes::new();
+    append(volumes.log(), "0\n");
+    let sidecar = volumes.sidecar();
+    sidecar.wait_for("0\n");
+    sidecar.freeze();
+    let mut expected = "0\n".to_owned();
+    for number in 1..=40 {
+        volumes.rotate();
+        append(volumes.log(), format!("{number}\n"));
+        expected += &format!("{number}\n");
+    }
+    sidecar.thaw();
+    sidecar.wait_for(&expected);
+    assert_same(&sidecar.terminate(), expected.as_bytes());
+}
+
+#[test]
+fn rotations_in_quick_succession_are_printed_in_order() {
+    let volumes = Volumes::new();
+    let sidecar = volumes.sidecar();
+    let mut expected = String::new();
+    for number in 0..100 {
+        append(volumes.log(), format!("a {number}\n"));
+        append(volumes.log(), format!("b {number}\n"));
+        expected += &format!("a {number}\nb {number}\n");
+        volumes.rotate();
+    }
+    sidecar.wait_for_line("b 99");
+    assert_same(&without_notes(&sidecar.terminate()), expected.as_bytes());
+}
+
+#[test]
+fn names_with_dates_are_found_and_ordered_too() {
+    let volumes = Volumes::new();
+    append(volumes.log(), "0\n");
+    let sidecar = volumes.sidecar();
+    sidecar.wait_for("0\n");
+    sidecar.freeze();
+    for day in 1..=9 {
+        fs::rename(volumes.log(), volumes.folder().join(format!("access.log-2026010{day}")))
+            .unwrap();
+        append(volumes.log(), format!("{day}\n"));
+    }
+    sidecar.thaw();
+    sidecar.wait_for("0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n");
+    sidecar.terminate();
+}
+
+#[test]
+fn rotations_while_the_sidecar_is_down_are_printed_in_order() {
+    let volumes = Volumes::new();
+    let mut app = open(volumes.log());
+    app.write_all(b"one\ntwo, ").unwrap();
+    volumes.sidecar().terminate();
+    app.write_all(b"in pieces\nthree\n").unwrap();
+    volumes.rotate();
+    append(volumes.log(), "four\n");
+    volumes.rotate();
+    append(volumes.log(), "five\n");
+    volumes.rotate();
+    append(volumes.log(), "six\n");
+    app.write_all(b"three, late\n").unwrap();
+    let sidecar = volumes.sidecar();
+    sidecar.wait_for("two, in pieces\nthree\nthree, late\nfour\nfive\nsix\n");
+    app.write_all(b"three, very late\n").unwrap();
+    sidecar.wait_for_line("three, very late");
+    sidecar.terminate();
+    assert_same(&volumes.sidecar().terminate(), b"");
+}
+
+#[test]
+fn rotations_before_the_first_start_are_printed() {
+    let volumes = Volumes::new();
+    for number in 0..100 {
+        append(volumes.log(), format!("{number}\n"));
+        volumes.rotate();
+    }
+    append(volumes.log(), "100\n");
+    let expected: String = (0..=100).map(|number| format!("{number}\n")).collect();
+    assert_same(&volumes.sidecar().terminate(), expected.as_bytes());
+    assert_same(&volumes.sidecar().terminate(), b"");
+    // A write to a file that is too old to be kept open is noticed at the next rotation.
+    append(volumes.rotated(100), "late\n");
+    let sidecar = volumes.sidecar();
+    sidecar.wait_for("late\n");
+    append(volumes.rotated(100), "later\n");
+    volumes.rotate();
+    sidecar.wait_for("late\nlater\n");
+    assert_same(&sidecar.terminate(), b"late\nlater\n");
+}
+
+#[test]
+fn an_inode_that_is_used_again_is_recognised() {
+    let volumes = Volumes::new();
+    append(volumes.log(), "the same beginning\none\n");
+    volumes.sidecar().terminate();
+    // Most file systems give the number of a file that was removed to the next one.
+    fs::remove_file(volumes.log()).unwrap();
+    append(volumes.log(), "the same beginning\none\ntwo\n");
+    assert_same(&volumes.sidecar().terminate(), b"the same beginning\none\ntwo\n");
+    fs::remove_file(volumes.log()).unwrap();
+    append(volumes.log(), "x\n");
+    assert_same(&volumes.sidecar().terminate(), b"x\n");
+}
+
+#[test]
+fn a_copy_is_not_printed_again() {
+    let volumes = Volumes::new();
+    append(volumes.log(), "one\n");
+    let sidecar = volumes.sidecar();
+    sidecar.wait_for("one\n");
+    // Someone takes a copy, the app goes on, and rotates by renaming later.
+    fs::copy(volumes.log(), volumes.folder().join("access.log.2026-copy")).unwrap();
+    append(volumes.log(), "two\n");
+    sidecar.wait_for("one\ntwo\n");
+    volumes.rotate();
+    append(volumes.log(), "three\n");
+    sidecar.wait_for("one\ntwo\nthree\n");
+    // The same while the sidecar is down.
+    sidecar.terminate();
+    fs::copy(volumes.log(), volumes.folder().join("access.log.2027-copy")).unwrap();
+    assert_same(&volumes.sidecar().terminate(), b"");
+}
+
+#[test]
+fn compressed_logs_and_other_files_are_left_alone() {
+    let volumes = Volumes::new();
+    for name in ["access.log.1.gz", "access.log.lock", "error.log", "error.log.1"] {
+        append(volumes.folder().join(name), "not a line of this log\n");
+    }
+    append(volumes.log(), "one\n");
+    assert_same(&volumes.sidecar().terminate(), b"one\n");
+}
+
+#[test]
+fn more_events_than_the_kernel_keeps_cost_no_line() {
+    let volumes = Volumes::new();
+    let mut old = open(volumes.log());
+    old.write_all(b"old\n").unwrap();
+    volumes.rotate();
+    let mut new = open(volumes.log());
+    let sidecar = volumes.sidecar();
+    sidecar.wait_for("old\n");
+    sidecar.freeze();
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let events = limit.trim().parse::<usize>().unwrap() + 1000;
+    // Two events in a row that are the same would be one: so they take turns.
+    for _ in 0..events / 2 {
+        old.write_all(b"o\n").unwrap();
+        new.write_all(b"n\n").unwrap();
+    }
+    volumes.rotate();
+    append(volumes.log(), "newest\n");
+    sidecar.thaw();
+    let expected = format!("old\n{}{}newest\n", "o\n".repeat(events / 2), "n\n".repeat(events / 2));
+    sidecar.wait_for(&expected);
+    assert_same(&sidecar.terminate(), expected.as_bytes());
+}

@@ -1,0 +1,8 @@
+//! What the programs of chapter 2 promise, tested from outside, without any engine.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod app;
+mod kit;
+mod naive;
+mod sidecar;

@@ -1,0 +1,133 @@
+//! What is done with a request: answer it, forward it, or refuse it and say why.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::{Body, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, EXPECT, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::time::timeout;
+
+use crate::forward::forward;
+use crate::upstream::Upstream;
+
+/// An answer, with a body that is written here or streamed from the upstream.
+pub(crate) type Answer = Response<Either<Full<Bytes>, Incoming>>;
+
+/// What all connections share.
+pub(crate) struct Sidecar {
+    /// Where requests are forwarded to, if anywhere.
+    pub(crate) upstream: Option<Upstream>,
+}
+
+impl Sidecar {
+    // ANCHOR: answer
+    /// Answers a request that came from `client`.
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        client: &HeaderValue,
+    ) -> Result<Answer, Infallible> {
+        let waits_for_consent = request.headers().contains_key(EXPECT);
+        let answer = match (request.uri().path(), &self.upstream) {
+            ("/hello", _) => hello(request),
+            (_, Some(upstream)) => forward(request, client, upstream).await,
+            (_, None) => Err(Refusal::new(
+                StatusCode::NOT_FOUND,
+                "only /hello is answered here; the rest is forwarded where UPSTREAM is set",
+            )
+            .of(request.into_body())),
+        };
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(refusal) => Ok(refusal.answer(waits_for_consent).await),
+        }
+    }
+    // ANCHOR_END: answer
+}
+
+// ANCHOR: hello
+fn hello(request: Request<Incoming>) -> Result<Answer, Refusal> {
+    match *request.method() {
+        Method::GET | Method::HEAD => {
+            println!("receive a request");
+            Ok(answer(
+                StatusCode::OK,
+                "text/html; charset=UTF-8",
+                "<h1>Say hello to hyper</h1>",
+            ))
+        }
+        _ => Err(
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "/hello takes GET and HEAD")
+                .of(request.into_body()),
+        ),
+    }
+}
+// ANCHOR_END: hello
+
+fn answer(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Either::Left(Full::new(text.into())));
+    *answer.status_mut() = status;
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        answer
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    answer
+}
+
+/// Why a request gets no other answer than this.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    why: String,
+    /// The body of the request, where nobody has read it.
+    unread: Option<Incoming>,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: StatusCode, why: impl Into<String>) -> Self {
+        Self {
+            status,
+            why: why.into(),
+            unread: None,
+        }
+    }
+
+    /// Refuses the request that has this body.
+    pub(crate) fn of(self, body: Incoming) -> Self {
+        Self {
+            unread: Some(body),
+            ..self
+        }
+    }
+
+    /// Says the reason to the log and to the client.
+    ///
+    /// A client that is still sending its body would find the connection reset when it is done,
+    /// and might never read the answer: a body that is not too long is read to its end first,
+    /// and thrown away. Who waits for consent has not begun to send, and need not.
+    async fn answer(self, waits_for_consent: bool) -> Answer {
+        const TOO_LONG: u64 = 1024 * 1024;
+        const TOO_SLOW: Duration = Duration::from_secs(5);
+
+        println!("{}: {}", self.status, self.why);
+        if let Some(mut body) = self.unread.filter(|_| !waits_for_consent) {
+            let read_to_the_end = async {
+                let mut length = body.size_hint().lower();
+                while length <= TOO_LONG
+                    && let Some(Ok(frame)) = body.frame().await
+                {
+                    length += frame.data_ref().map_or(0, |data| data.len() as u64);
+                }
+            };
+            let _ = timeout(TOO_SLOW, read_to_the_end).await;
+        }
+        answer(self.status, "text/plain; charset=UTF-8", self.why + "\n")
+    }
+}

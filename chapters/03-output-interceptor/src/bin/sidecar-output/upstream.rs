@@ -1,0 +1,275 @@
+//! The upstream, and the connections to it that are kept for the next request.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::HeaderValue;
+use hyper::{Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use sidecar_kit::Setting;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::BUFFER;
+use crate::answer::Refusal;
+use crate::headers::cause;
+
+/// How long a connection is kept for the next request. Servers close what is idle, many of them
+/// after five seconds: a younger one is hardly ever being closed at the moment it is used.
+const KEPT_FOR: Duration = Duration::from_secs(4);
+
+/// How many connections are kept at most.
+const KEPT: usize = 100;
+
+/// The server that requests are forwarded to.
+pub(crate) struct Upstream {
+    address: Address,
+    timeout: Duration,
+    /// Connections without a request under way, the youngest last.
+    kept: Arc<Mutex<Vec<Kept>>>,
+}
+
+struct Kept {
+    connection: SendRequest<Upload>,
+    since: Instant,
+}
+
+impl Upstream {
+    pub(crate) fn new(address: Address, timeout: Duration) -> Self {
+        Self {
+            address,
+            timeout,
+            kept: Arc::default(),
+        }
+    }
+
+    /// What the upstream is called in `Host`.
+    pub(crate) fn host(&self) -> HeaderValue {
+        self.address.authority.clone()
+    }
+
+    // ANCHOR: send
+    /// Sends a request to the upstream, and returns the answer as soon as it has begun.
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<Upload>,
+    ) -> Result<Response<Incoming>, Refusal> {
+        loop {
+            let (mut connection, is_new) = match self.take() {
+                Some(kept) => (kept, false),
+                None => match self.connect().await {
+                    Ok(new) => (new, true),
+                    Err(refusal) => return Err(refusal.of(request.into_body().body)),
+                },
+            };
+            let progress = request.body().progress.clone();
+            let answer = connection.try_send_request(request);
+            match self.within_the_time(answer, &progress).await {
+                Ok(Ok(answer)) => {
+                    self.keep(connection);
+                    return Ok(answer);
+                }
+                Ok(Err(mut error)) => match error.take_message() {
+                    // The upstream has closed this kept connection, and nothing of the request
+                    // was sent: another connection may have it. What was sent once is never
+                    // sent again, since the upstream may have done what it asks for, and an
+                    // order is not to be placed twice.
+                    Some(unsent) if !is_new => request = unsent,
+                    unsent => {
+                        let why = format!("no answer from the upstream: {}", cause(error.error()));
+                        let refusal = Refusal::new(StatusCode::BAD_GATEWAY, why);
+                        return Err(match unsent {
+                            Some(request) => refusal.of(request.into_body().body),
+                            None => refusal,
+                        });
+                    }
+                },
+                Err(refusal) => return Err(refusal),
+            }
+        }
+    }
+    // ANCHOR_END: send
+
+    /// Opens a connection.
+    async fn connect(&self) -> Result<SendRequest<Upload>, Refusal> {
+        let address = (&*self.address.host, self.address.port);
+        let connected = async {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            // Without it, the connection to a machine that has vanished is open for ever.
+            let keepalive = TcpKeepalive::new()
+                .with_time(Duration::from_secs(15))
+                .with_interval(Duration::from_secs(5));
+            SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+            Ok::<_, io::Error>(stream)
+        };
+        let stream = match timeout(self.timeout, connected).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                let why = format!("no connection to the upstream: {error}");
+                return Err(Refusal::new(StatusCode::BAD_GATEWAY, why));
+            }
+            Err(_) => {
+                let why = format!("no connection to the upstream within {:?}", self.timeout);
+                return Err(Refusal::new(StatusCode::GATEWAY_TIMEOUT, why));
+            }
+        };
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(BUFFER)
+            .handshake(TokioIo::new(stream))
+            .await
+            .expect("HTTP/1 has no handshake that could fail");
+        // The connection reads and writes in a task of its own; requests are handed to it. What
+        // goes wrong is told to the one who sent the request.
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    // ANCHOR: pool
+    /// Takes the connection that was used last, if there is one that is still good.
+    fn take(&self) -> Option<SendRequest<Upload>> {
+        let mut kept = lock(&self.kept);
+        let youngest = kept.pop()?;
+        if youngest.since.elapsed() < KEPT_FOR {
+            return Some(youngest.connection);
+        }
+        kept.clear();
+        None
+    }
+
+    /// Keeps a connection, once its answer has been read to the end. If it never is, because
+    /// the client has left or the upstream broke off, the connection is closed instead.
+    fn keep(&self, mut connection: SendRequest<Upload>) {
+        let kept = self.kept.clone();
+        tokio::spawn(async move {
+            if connection.ready().await.is_ok() {
+                let mut kept = lock(&kept);
+                if kept.len() < KEPT {
+                    kept.push(Kept {
+                        connection,
+                        since: Instant::now(),
+                    });
+                }
+            }
+        });
+    }
+    // ANCHOR_END: pool
+
+    /// Waits for the answer, but not for longer than the upstream may take.
+    ///
+    /// An upload can take longer than that. The time begins anew with each piece of it.
+    async fn within_the_time<T>(
+        &self,
+        answer: impl Future<Output = T>,
+        progress: &Progress,
+    ) -> Result<T, Refusal> {
+        let mut answer = pin!(answer);
+        loop {
+            if let Ok(answer) = timeout(self.timeout, &mut answer).await {
+                return Ok(answer);
+            }
+            if progress.waits_for_client.load(Relaxed) {
+                let why = format!("nothing of the request for {:?}", self.timeout);
+                return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, why));
+            }
+            if !progress.has_moved.swap(false, Relaxed) {
+                let why = format!("no answer from the upstream within {:?}", self.timeout);
+                return Err(Refusal::new(StatusCode::GATEWAY_TIMEOUT, why));
+            }
+        }
+    }
+}
+
+fn lock(kept: &Mutex<Vec<Kept>>) -> MutexGuard<'_, Vec<Kept>> {
+    kept.lock().expect("nothing panics while it holds the lock")
+}
+
+/// The body of a request on its way to the upstream.
+pub(crate) struct Upload {
+    body: Incoming,
+    progress: Arc<Progress>,
+}
+
+/// How an upload is getting on.
+#[derive(Default)]
+struct Progress {
+    /// A piece of it has been passed on since someone last looked.
+    has_moved: AtomicBool,
+    /// The upstream would take more, and the client has not sent it yet.
+    waits_for_client: AtomicBool,
+}
+
+impl Upload {
+    pub(crate) fn new(body: Incoming) -> Self {
+        Self {
+            body,
+            progress: Arc::default(),
+        }
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        self.progress.has_moved.fetch_or(frame.is_ready(), Relaxed);
+        self.progress
+            .waits_for_client
+            .store(frame.is_pending(), Relaxed);
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Where the upstream is.
+pub(crate) struct Address {
+    host: String,
+    port: u16,
+    /// Both, as the setting has them.
+    authority: HeaderValue,
+}
+
+impl Setting for Address {
+    const EXAMPLE: &'static str = "http://127.0.0.1:9000";
+
+    fn parse(value: &str) -> Result<Self, String> {
+        let uri: Uri = value.parse().map_err(|error| format!("{error}"))?;
+        let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err("it does not begin with http://".to_owned());
+        };
+        if uri.path() != "/" || uri.query().is_some() {
+            return Err("it goes on after the port; the path of a request is kept".to_owned());
+        }
+        let port = match authority.port_u16() {
+            Some(port) => port,
+            None if authority.as_str() == authority.host() => 80,
+            None => return Err("its port is none".to_owned()),
+        };
+        Ok(Self {
+            host: authority.host().trim_matches(['[', ']']).to_owned(),
+            port,
+            authority: HeaderValue::from_str(authority.as_str())
+                .map_err(|error| error.to_string())?,
+        })
+    }
+}

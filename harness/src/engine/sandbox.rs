@@ -1,0 +1,215 @@
+//! The `sandbox` engine: the kubelet of this harness, over pods made of Linux namespaces.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc;
+
+use super::{Applied, Engine, EngineKind, Pods, Target};
+use crate::image::Image;
+use crate::kubelet::Kubelet;
+use crate::kubelet::runtime::{Connection, Runtime};
+use crate::manifest::pod::{ConfigMap, Pod};
+use crate::manifest::{Manifest, PodSecurity};
+use crate::sandbox::{self, Forbidden, Ids, PodSettings};
+
+/// As many events wait as this; then the containers wait, as they do for a slow log on a node.
+const EVENTS: usize = 1024;
+
+/// The engine that needs nothing but Linux.
+#[derive(Debug)]
+pub struct Sandbox {
+    program: PathBuf,
+    ids: Ids,
+}
+
+impl Sandbox {
+    /// Finds out whether this machine lets this user make pods, by making one. `program` is run
+    /// as the supervisor of every pod; see [`sandbox::supervise_if_asked`].
+    ///
+    /// # Errors
+    ///
+    /// Says what forbids it, and what would help.
+    pub async fn new(program: PathBuf) -> Result<Self, Forbidden> {
+        let ids = sandbox::probe(&program).await?;
+        Ok(Self { program, ids })
+    }
+
+    /// How pods get their user and group ids here.
+    #[must_use]
+    pub fn ids(&self) -> &Ids {
+        &self.ids
+    }
+}
+
+#[async_trait]
+impl Engine for Sandbox {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Sandbox
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = vec![
+            "limits of CPU and memory are not enforced; what a cluster would kill, runs on"
+                .to_owned(),
+        ];
+        if self.ids.is_single() {
+            notes.push(
+                "one user id stands for all: permissions between users are not enforced".to_owned(),
+            );
+        }
+        notes
+    }
+
+    /// The sandbox reads images where they were made.
+    async fn load(&self, _images: &[Image]) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    async fn apply(
+        &self,
+        manifest: &Manifest,
+        level: PodSecurity,
+        images: &[Image],
+    ) -> anyhow::Result<Applied> {
+        manifest.check(EngineKind::Sandbox, level)?;
+        let pod = manifest.pods.first().context("the manifest has no Pod")?;
+        if self.ids.is_single() {
+            refuse_ownership(pod)?;
+        }
+        let aliases = pod.spec.host_aliases.iter().map(|alias| {
+            let ip = alias
+                .ip
+                .parse()
+                .with_context(|| format!("hostAliases: {} is no IP address", alias.ip))?;
+            Ok((ip, alias.hostnames.clone()))
+        });
+        let settings = PodSettings {
+            hostname: pod
+                .spec
+                .hostname
+                .clone()
+                .unwrap_or_else(|| pod.metadata.name.clone()),
+            host_aliases: aliases.collect::<anyhow::Result<_>>()?,
+            share_process_namespace: pod.spec.share_process_namespace,
+        };
+        let runtime = Arc::new(sandbox::Pod::start(&self.program, &settings).await?);
+        let (sender, events) = mpsc::channel(EVENTS);
+        let kubelet = Kubelet::start(
+            runtime.clone(),
+            pod,
+            &manifest.config_maps,
+            &manifest.secrets,
+            images,
+            sender,
+        )?;
+        Ok(Applied {
+            pods: Box::new(SandboxPods { runtime, kubelet }),
+            events,
+        })
+    }
+
+    /// The kernel has removed everything: a pod's processes and mounts end with the harness.
+    async fn sweep(&self) -> anyhow::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+}
+
+/// A pod that depends on who owns a file cannot be shown with a single id: to the kernel, all its
+/// users are one.
+fn refuse_ownership(pod: &Pod) -> anyhow::Result<()> {
+    let spec = &pod.spec;
+    let way_out = "this machine gives the sandbox a single user id, so all users of the pod would be the same to the \
+                   kernel. Way out: `sudo apt install uidmap` and `sudo usermod --add-subuids 100000-165535 \
+                   --add-subgids 100000-165535 $USER`, or run as root, or `--engine kind`";
+    if let Some(group) = spec.security_context.fs_group {
+        anyhow::bail!("spec.securityContext.fsGroup: {group}: {way_out}");
+    }
+    if !spec.security_context.supplemental_groups.is_empty() {
+        anyhow::bail!("spec.securityContext.supplementalGroups: {way_out}");
+    }
+    let user = |container: &crate::manifest::pod::Container| {
+        container
+            .security_context
+            .run_as_user
+            .or(spec.security_context.run_as_user)
+    };
+    let all: Vec<_> = spec
+        .init_containers
+        .iter()
+        .chain(&spec.containers)
+        .collect();
+    for volume in &spec.volumes {
+        let mut users = all
+            .iter()
+            .filter(|container| {
+                container
+                    .volume_mounts
+                    .iter()
+                    .any(|mount| mount.name == volume.name)
+            })
+            .map(|container| (user(container), &container.name));
+        if let Some((first, one)) = users.next()
+            && let Some((_, other)) = users.find(|(user, _)| *user != first)
+        {
+            anyhow::bail!(
+                "volume {} is shared by {one} and {other}, which run as different users: {way_out}",
+                volume.name
+            );
+        }
+    }
+    Ok(())
+}
+
+struct SandboxPods {
+    runtime: Arc<sandbox::Pod>,
+    kubelet: Kubelet,
+}
+
+#[async_trait]
+impl Pods for SandboxPods {
+    async fn connect(&self, _pod: &str, port: u16) -> io::Result<Connection> {
+        match self
+            .runtime
+            .connect(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+            .await
+        {
+            Err(_) => {
+                self.runtime
+                    .connect(IpAddr::V6(Ipv6Addr::LOCALHOST), port)
+                    .await
+            }
+            connected => connected,
+        }
+    }
+
+    async fn exec(&self, target: Target<'_>, command: &[String]) -> anyhow::Result<(i32, Vec<u8>)> {
+        let mut process = self.kubelet.exec(target.container, command).await?;
+        let mut said = Vec::new();
+        process.output.read_to_end(&mut said).await?;
+        let status = process.exit.await.context("the pod ended")?;
+        Ok((status.code, said))
+    }
+
+    async fn signal(&self, target: Target<'_>, signal: i32) -> anyhow::Result<()> {
+        self.kubelet.signal(target.container, signal).await
+    }
+
+    async fn replace_image(&self, target: Target<'_>, image: &str) -> anyhow::Result<()> {
+        self.kubelet.replace_image(target.container, image)
+    }
+
+    async fn update(&self, map: &ConfigMap) -> anyhow::Result<()> {
+        self.kubelet.update_config_map(map).await
+    }
+
+    async fn stop(&self) {
+        self.kubelet.stop().await;
+        self.runtime.end().await;
+    }
+}

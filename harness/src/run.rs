@@ -1,0 +1,630 @@
+//! A run: a scenario's manifest on an engine, its steps, its recording.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use http_body_util::Full;
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::header::HOST;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::diagnosis::{About, Failure};
+use crate::engine::{Applied, Change, Engine, Event, PodChange, Pods, Target, What};
+use crate::image::Image;
+use crate::manifest::Manifest;
+use crate::manifest::pod::{ConfigMap, Metadata};
+use crate::recording::Recording;
+use crate::scenario::{self, Moment, PodState, Scenario, StateName, Step, Wait};
+use crate::snapshot::{self, Comparison};
+use crate::workspace::Chapter;
+
+/// How long to wait before a port that refused is asked again: nothing tells when it will accept.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
+/// The most of an answer's body that is read, in bytes.
+const BODY: usize = 1 << 20;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The chapter.
+    pub chapter: Chapter,
+    /// The scenario's name.
+    pub name: String,
+    /// The scenario.
+    pub scenario: Scenario,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// The images of the chapter.
+    pub images: Vec<Image>,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Everything that happened.
+    pub recording: Recording,
+    /// Why the run did not go as its scenario says.
+    pub failure: Option<Failure>,
+    /// What the containers printed, beside their snapshots; empty if the run failed.
+    pub comparisons: Vec<Comparison>,
+    /// Someone asked it to end before it had.
+    pub interrupted: bool,
+}
+
+impl Outcome {
+    /// Whether all went as recorded.
+    #[must_use]
+    pub fn is_as_recorded(&self) -> bool {
+        let same = |comparison: &Comparison| comparison.verdict == snapshot::Verdict::Same;
+        self.failure.is_none() && !self.interrupted && self.comparisons.iter().all(same)
+    }
+}
+
+impl Plan {
+    /// Reads what a scenario needs besides its images.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such scenario, it or its manifest cannot be read, or the one speaks of a
+    /// container that the other does not have.
+    pub fn load(chapter: &Chapter, name: &str) -> anyhow::Result<Self> {
+        let scenario = chapter.scenario(name)?;
+        let manifest = chapter.manifest(name)?;
+        let containers: Vec<&str> = manifest
+            .pods
+            .iter()
+            .flat_map(|pod| pod.spec.init_containers.iter().chain(&pod.spec.containers))
+            .map(|container| container.name.as_str())
+            .collect();
+        if let Some(unknown) = scenario
+            .containers()
+            .find(|name| !containers.contains(name))
+        {
+            anyhow::bail!(
+                "scenario {name} of chapter {} speaks of a container `{unknown}`; its manifest has: {}",
+                chapter.number,
+                containers.join(", ")
+            );
+        }
+        Ok(Self {
+            chapter: chapter.clone(),
+            name: name.to_owned(),
+            scenario,
+            manifest,
+            images: Vec::new(),
+        })
+    }
+
+    /// Runs it. `observe` sees every event as it happens; when `interrupt` becomes true, the pod
+    /// is ended in order.
+    ///
+    /// # Errors
+    ///
+    /// If the engine refuses the manifest or cannot run anything: the machine or the manifest is
+    /// at fault, and nothing ran.
+    pub async fn run(
+        &self,
+        engine: &dyn Engine,
+        interrupt: watch::Receiver<bool>,
+        observe: &mut (dyn FnMut(&Event) + Send),
+    ) -> anyhow::Result<Outcome> {
+        let mut conductor = self.start(engine, interrupt, observe).await?;
+        let done = conductor.conduct().await;
+        let interrupted = matches!(done, Err(Break::Interrupted));
+        conductor.finish().await;
+        let recording = conductor.recording;
+        let mut failure = match done {
+            Err(Break::Failed(failure)) => Some(*failure),
+            Ok(()) => self
+                .check_orders(&recording)
+                .or_else(|| self.check_images(&recording)),
+            Err(Break::Interrupted) => None,
+        };
+        if let Some(failure) = &mut failure {
+            failure.explain(&recording, &self.manifest, &self.images);
+        }
+        let mut comparisons = Vec::new();
+        if failure.is_none() && !interrupted {
+            let folder = self.chapter.snapshots(&self.name);
+            for (container, cut) in &self.scenario.snapshots {
+                comparisons.push(snapshot::compare(&folder, container, cut, &recording)?);
+            }
+        }
+        Ok(Outcome {
+            recording,
+            failure,
+            comparisons,
+            interrupted,
+        })
+    }
+
+    /// Starts it and hands out its lines until `interrupt` becomes true; no step is taken, and
+    /// nothing is compared. `ready` is called when the pod is ready, with what is needed to reach
+    /// its ports.
+    ///
+    /// # Errors
+    ///
+    /// As [`Plan::run`].
+    pub async fn keep(
+        &self,
+        engine: &dyn Engine,
+        interrupt: watch::Receiver<bool>,
+        observe: &mut (dyn FnMut(&Event) + Send),
+        serve: &(dyn Fn(std::sync::Arc<dyn Pods>) -> tokio::task::JoinHandle<()> + Sync),
+    ) -> anyhow::Result<Outcome> {
+        let mut conductor = self.start(engine, interrupt, observe).await?;
+        let served = conductor.pods.clone().map(serve);
+        while !conductor.over && conductor.step_over_event().await.is_ok() {}
+        if let Some(served) = served {
+            served.abort();
+            // It holds the pods until it is gone.
+            let _ = served.await;
+        }
+        conductor.finish().await;
+        Ok(Outcome {
+            recording: conductor.recording,
+            failure: None,
+            comparisons: Vec::new(),
+            interrupted: true,
+        })
+    }
+
+    async fn start<'a>(
+        &'a self,
+        engine: &dyn Engine,
+        interrupt: watch::Receiver<bool>,
+        observe: &'a mut (dyn FnMut(&Event) + Send),
+    ) -> anyhow::Result<Conductor<'a>> {
+        let kind = engine.kind();
+        if !self.scenario.engines.contains(&kind) {
+            let able: Vec<_> = self
+                .scenario
+                .engines
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            anyhow::bail!(
+                "scenario {} needs another engine than {kind}: try `--engine {}`",
+                self.name,
+                able.join("` or `--engine ")
+            );
+        }
+        engine.load(&self.images).await?;
+        let Applied { pods, events } = engine
+            .apply(&self.manifest, self.scenario.pod_security, &self.images)
+            .await?;
+        Ok(Conductor {
+            plan: self,
+            pods: Some(pods.into()),
+            events,
+            recording: Recording::new(&self.chapter.folder, &self.name, kind),
+            observe,
+            interrupt,
+            over: false,
+            deadline: Instant::now() + self.scenario.timeout,
+        })
+    }
+
+    fn check_orders(&self, recording: &Recording) -> Option<Failure> {
+        let when = |moment: &Moment| {
+            recording
+                .changes(&moment.container)
+                .find(|(_, change)| state_matches(moment.state, change))
+                .map(|(at, _)| at)
+        };
+        self.scenario.orders.iter().find_map(|order| {
+            let words = |moment: &Moment| {
+                format!(
+                    "{} is {}",
+                    moment.container,
+                    format!("{:?}", moment.state).to_lowercase()
+                )
+            };
+            let (first, then) = (words(&order.first), words(&order.then));
+            match (when(&order.first), when(&order.then)) {
+                (Some(one), Some(other)) if one <= other => None,
+                (Some(_), Some(_)) => Some(Failure::new(format!(
+                    "{then} before {first}; it should be the other way round"
+                ))),
+                (None, _) => Some(Failure::new(format!("it never came about that {first}"))),
+                (_, None) => Some(Failure::new(format!("it never came about that {then}"))),
+            }
+        })
+    }
+
+    /// That a run used what was just built is proved, not assumed.
+    fn check_images(&self, recording: &Recording) -> Option<Failure> {
+        let containers = self
+            .manifest
+            .pods
+            .iter()
+            .flat_map(|pod| pod.spec.init_containers.iter().chain(&pod.spec.containers));
+        containers
+            .filter(|container| !self.scenario.replaces_image_of(&container.name))
+            .find_map(|container| {
+                let built = self
+                    .images
+                    .iter()
+                    .find(|image| image.name == container.image)?;
+                recording
+                    .changes(&container.name)
+                    .find_map(|(_, change)| match change {
+                        Change::Started { image, .. } if *image != built.id => {
+                            Some(Failure::new(format!(
+                                "{} ran image {image}, not {}, which was just built",
+                                container.name, built.id
+                            )))
+                        }
+                        _ => None,
+                    })
+            })
+    }
+}
+
+/// Why the steps ended early.
+enum Break {
+    Failed(Box<Failure>),
+    Interrupted,
+}
+
+impl From<Failure> for Break {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(Box::new(failure))
+    }
+}
+
+async fn interrupted(interrupt: &mut watch::Receiver<bool>) {
+    if interrupt.wait_for(|asked| *asked).await.is_err() {
+        // Nobody can ask any more.
+        std::future::pending().await
+    }
+}
+
+/// Takes the steps of a scenario while it records what happens.
+struct Conductor<'a> {
+    plan: &'a Plan,
+    pods: Option<std::sync::Arc<dyn Pods>>,
+    events: tokio::sync::mpsc::Receiver<Event>,
+    recording: Recording,
+    observe: &'a mut (dyn FnMut(&Event) + Send),
+    interrupt: watch::Receiver<bool>,
+    /// The pod has ended by itself.
+    over: bool,
+    deadline: Instant,
+}
+
+impl Conductor<'_> {
+    async fn conduct(&mut self) -> Result<(), Break> {
+        let plan = self.plan;
+        for step in &plan.scenario.steps {
+            self.act(step).await?;
+            if let Some(wait) = &step.wait {
+                self.wait_for(wait).await?;
+            }
+        }
+        for (container, cut) in &plan.scenario.snapshots {
+            let Some(lines) = cut.lines else { continue };
+            let counts = |event: &Event| match &event.what {
+                What::Container {
+                    name,
+                    change: Change::Line(line),
+                } => name == container && cut.compares(&line.text()),
+                _ => false,
+            };
+            let words = format!("{container} prints {lines} lines for its snapshot");
+            let about = About {
+                container: Some(container),
+                ready: false,
+            };
+            self.count(&words, about, lines, counts).await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_for(&mut self, wait: &Wait) -> Result<(), Break> {
+        let matches = |event: &Event| match (&event.what, wait.pod) {
+            (What::Pod(change), Some(state)) => matches!(
+                (state, change),
+                (PodState::Ready, PodChange::Ready(true))
+                    | (PodState::Succeeded, PodChange::Succeeded)
+                    | (PodState::Failed, PodChange::Failed { .. })
+            ),
+            (What::Container { name, change }, None) if Some(name) == wait.container.as_ref() => {
+                match (&wait.line, change) {
+                    (Some(pattern), Change::Line(line)) => pattern.matches(&line.text()),
+                    (None, change) => {
+                        wait.state.is_some_and(|state| state_matches(state, change))
+                            && wait.details_match(change)
+                    }
+                    _ => false,
+                }
+            }
+            _ => false,
+        };
+        let ready = wait.pod == Some(PodState::Ready) || wait.state == Some(StateName::Ready);
+        let about = About {
+            container: wait.container.as_deref(),
+            ready,
+        };
+        self.count(&wait.in_words(), about, wait.times as usize, matches)
+            .await
+    }
+
+    /// Waits until so many events match, counted from the start of the run.
+    async fn count(
+        &mut self,
+        words: &str,
+        about: About<'_>,
+        times: usize,
+        matches: impl Fn(&Event) -> bool,
+    ) -> Result<(), Break> {
+        let mut seen = self
+            .recording
+            .events
+            .iter()
+            .filter(|event| matches(event))
+            .count();
+        // What has happened before may have made it impossible already.
+        let mut judged = 0;
+        while seen < times {
+            if judged < self.recording.events.len() {
+                judged = self.recording.events.len();
+                if let Some(failure) = self.hopeless(words, about) {
+                    return Err(failure.into());
+                }
+            }
+            let before = self.recording.events.len();
+            match timeout_at(self.deadline, self.step_over_event()).await {
+                Ok(done) => done?,
+                Err(_) => return Err(self.gave_up(words, about.container).into()),
+            }
+            seen += self.recording.events[before..]
+                .iter()
+                .filter(|event| matches(event))
+                .count();
+            // A line changes nothing about what is possible.
+            if matches!(
+                self.recording.events.last(),
+                Some(Event {
+                    what: What::Container {
+                        change: Change::Line(_),
+                        ..
+                    },
+                    ..
+                })
+            ) {
+                judged = self.recording.events.len();
+            }
+        }
+        Ok(())
+    }
+
+    fn gave_up(&self, words: &str, container: Option<&str>) -> Failure {
+        let limit = self.plan.scenario.timeout;
+        Failure::about(
+            container,
+            format!("{limit:?} were over while waiting until {words}"),
+        )
+    }
+
+    fn hopeless(&self, words: &str, about: About<'_>) -> Option<Failure> {
+        Failure::hopeless(
+            &self.recording,
+            &self.plan.manifest,
+            &self.plan.scenario,
+            about,
+        )
+        .map(|failure| failure.while_waiting(words))
+    }
+
+    /// Records the next event.
+    async fn step_over_event(&mut self) -> Result<(), Break> {
+        if self.over {
+            // Nothing will happen any more; the caller's judgement or deadline ends this.
+            std::future::pending::<()>().await;
+        }
+        tokio::select! {
+            event = self.events.recv() => {
+                match event {
+                    Some(event) => self.record(event),
+                    None => self.over = true,
+                }
+                Ok(())
+            }
+            () = interrupted(&mut self.interrupt) => Err(Break::Interrupted),
+        }
+    }
+
+    fn record(&mut self, event: Event) {
+        (self.observe)(&event);
+        self.over |= matches!(
+            event.what,
+            What::Pod(PodChange::Succeeded | PodChange::Failed { .. })
+        );
+        self.recording.add(event);
+    }
+
+    /// Ends the pod, if it has not ended by itself, and records all that is still to come.
+    async fn finish(&mut self) {
+        if let Some(pods) = self.pods.take() {
+            {
+                let stop = pods.stop();
+                tokio::pin!(stop);
+                loop {
+                    tokio::select! {
+                        () = &mut stop => break,
+                        Some(event) = self.events.recv() => self.record(event),
+                    }
+                }
+            }
+            drop(pods);
+        }
+        while let Some(event) = self.events.recv().await {
+            self.record(event);
+        }
+    }
+
+    /// Does what a step says, while it goes on recording.
+    async fn act(&mut self, step: &Step) -> Result<(), Break> {
+        let Some(pods) = self.pods.clone() else {
+            return Ok(());
+        };
+        let pod = self
+            .plan
+            .manifest
+            .pods
+            .first()
+            .map(|pod| pod.metadata.name.clone())
+            .unwrap_or_default();
+        let (words, container) = in_words(step);
+        let action = async {
+            let target = |container| Target {
+                pod: &pod,
+                container,
+            };
+            if let Some(request) = &step.request {
+                send_requests(pods.as_ref(), &pod, request).await
+            } else if let Some(kill) = &step.kill {
+                pods.signal(target(&kill.container), kill.signal.number())
+                    .await
+            } else if let Some(exec) = &step.exec {
+                let (code, said) = pods.exec(target(&exec.container), &exec.command).await?;
+                let said = String::from_utf8_lossy(&said).trim().to_owned();
+                anyhow::ensure!(
+                    code == exec.exit_code,
+                    "it ended with exit code {code}, not {}: {said}",
+                    exec.exit_code
+                );
+                Ok(())
+            } else if let Some(replace) = &step.replace_image {
+                pods.replace_image(target(&replace.container), &replace.image)
+                    .await
+            } else if let Some(update) = &step.update {
+                let metadata = Metadata {
+                    name: update.name.clone(),
+                    ..Metadata::default()
+                };
+                pods.update(&ConfigMap {
+                    metadata,
+                    data: update.data.clone(),
+                    ..ConfigMap::default()
+                })
+                .await
+            } else {
+                Ok(())
+            }
+        };
+        tokio::pin!(action);
+        loop {
+            let deadline = self.deadline;
+            tokio::select! {
+                done = &mut action => {
+                    return done.map_err(|error| {
+                        let failure = Failure::about(container.as_deref(), format!("cannot {words}: {error:#}"));
+                        Break::from(failure)
+                    });
+                }
+                stepped = timeout_at(deadline, self.step_over_event()) => match stepped {
+                    Ok(stepped) => {
+                        stepped?;
+                        if let Some(failure) = self.hopeless(&words, About { container: container.as_deref(), ready: false }) {
+                            return Err(failure.into());
+                        }
+                    }
+                    Err(_) => return Err(self.gave_up(&words, container.as_deref()).into()),
+                },
+            }
+        }
+    }
+}
+
+fn in_words(step: &Step) -> (String, Option<String>) {
+    if let Some(request) = &step.request {
+        (
+            format!(
+                "request {} {} from port {}",
+                request.method, request.path, request.port
+            ),
+            None,
+        )
+    } else if let Some(kill) = &step.kill {
+        (
+            format!("signal {}", kill.container),
+            Some(kill.container.clone()),
+        )
+    } else if let Some(exec) = &step.exec {
+        (
+            format!("run `{}` in {}", exec.command.join(" "), exec.container),
+            Some(exec.container.clone()),
+        )
+    } else if let Some(replace) = &step.replace_image {
+        (
+            format!("replace the image of {}", replace.container),
+            Some(replace.container.clone()),
+        )
+    } else if let Some(update) = &step.update {
+        (format!("update {:?} {}", update.kind, update.name), None)
+    } else {
+        (String::new(), None)
+    }
+}
+
+fn state_matches(state: StateName, change: &Change) -> bool {
+    matches!(
+        (state, change),
+        (StateName::Waiting, Change::Waiting { .. })
+            | (StateName::Started, Change::Started { .. })
+            | (StateName::Ready, Change::Ready(true))
+            | (StateName::Ended, Change::Ended { .. })
+    )
+}
+
+impl Wait {
+    fn details_match(&self, change: &Change) -> bool {
+        let (code, reason) = match change {
+            Change::Ended {
+                exit_code, reason, ..
+            } => (Some(*exit_code), Some(reason)),
+            Change::Waiting { reason, .. } => (None, Some(reason)),
+            _ => (None, None),
+        };
+        self.exit_code.is_none_or(|wanted| code == Some(wanted))
+            && self
+                .reason
+                .as_ref()
+                .is_none_or(|wanted| reason == Some(wanted))
+    }
+}
+
+async fn send_requests(
+    pods: &dyn Pods,
+    pod: &str,
+    wanted: &scenario::Request,
+) -> anyhow::Result<()> {
+    for _ in 0..wanted.times {
+        let stream = loop {
+            match pods.connect(pod, wanted.port).await {
+                Ok(stream) => break stream,
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    sleep(ASK_AGAIN).await
+                }
+                Err(error) => return Err(error).context("the port cannot be reached"),
+            }
+        };
+        let request = Request::builder()
+            .method(wanted.method.as_str())
+            .uri(&wanted.path)
+            .header(HOST, format!("localhost:{}", wanted.port))
+            .body(Full::new(Bytes::from(wanted.body.clone())))?;
+        let answer = crate::http::send(stream, request, BODY).await?;
+        anyhow::ensure!(
+            answer.status() == wanted.status,
+            "the answer was {}, not {}",
+            answer.status(),
+            wanted.status
+        );
+    }
+    Ok(())
+}

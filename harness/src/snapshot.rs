@@ -1,0 +1,170 @@
+//! Snapshots: what a scenario's containers must print, one file each, kept by insta.
+
+use std::fs;
+use std::panic;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use insta::internals::TextSnapshotContents;
+use insta::{Snapshot, TextSnapshotKind};
+use similar::TextDiff;
+
+use crate::recording::Recording;
+use crate::scenario::Cut;
+
+/// What a container printed, beside its snapshot.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// The container.
+    pub container: String,
+    /// The snapshot's file.
+    pub file: PathBuf,
+    /// How the two compare.
+    pub verdict: Verdict,
+    header: String,
+    printed: String,
+}
+
+/// How what was printed compares with the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// They are the same.
+    Same,
+    /// There is no snapshot yet.
+    Missing,
+    /// They differ: a unified diff from the snapshot to what was printed.
+    Different(String),
+}
+
+impl Cut {
+    /// The lines of a container that are compared.
+    #[must_use]
+    pub fn of(&self, recording: &Recording, container: &str) -> Vec<String> {
+        let lines = recording.lines(container).map(|line| line.text());
+        lines
+            .filter(|line| self.compares(line))
+            .take(self.lines.unwrap_or(usize::MAX))
+            .collect()
+    }
+
+    /// Whether a line is compared.
+    #[must_use]
+    pub fn compares(&self, line: &str) -> bool {
+        !self
+            .not_compared
+            .iter()
+            .any(|pattern| pattern.matches(line))
+    }
+
+    /// The snapshot's header: which lines these are, and which were left out. It is the same
+    /// whether a pattern matched or not.
+    fn header(&self, container: &str) -> String {
+        let mut header = match self.lines {
+            Some(1) => format!("the first line of {container}"),
+            Some(count) => format!("the first {count} lines of {container}"),
+            None => format!("all lines of {container}"),
+        };
+        for pattern in &self.not_compared {
+            header.push_str(&format!("; not compared: {}", pattern.as_str()));
+        }
+        header
+    }
+}
+
+/// Compares what a container printed with its snapshot in `folder`.
+///
+/// # Errors
+///
+/// If the snapshot is there and cannot be read.
+pub fn compare(
+    folder: &Path,
+    container: &str,
+    cut: &Cut,
+    recording: &Recording,
+) -> anyhow::Result<Comparison> {
+    let file = folder.join(format!("{container}.snap"));
+    let header = cut.header(container);
+    let printed = cut.of(recording, container).join("\n");
+    let verdict = if file.exists() {
+        let snapshot = Snapshot::from_file(&file).map_err(|error| anyhow::anyhow!("{error}"));
+        let snapshot =
+            snapshot.with_context(|| format!("cannot read the snapshot {}", file.display()))?;
+        let old = snapshot
+            .as_text()
+            .with_context(|| format!("{} is no snapshot of text", file.display()))?;
+        let new = TextSnapshotContents::new(printed.clone(), TextSnapshotKind::File);
+        let old_header = snapshot.metadata().description().unwrap_or_default();
+        if old.matches_latest(&new) && old_header == header {
+            Verdict::Same
+        } else {
+            let whole = |header: &str, text: &TextSnapshotContents| format!("# {header}\n{text}\n");
+            Verdict::Different(difference(&whole(old_header, old), &whole(&header, &new)))
+        }
+    } else {
+        Verdict::Missing
+    };
+    Ok(Comparison {
+        container: container.to_owned(),
+        file,
+        verdict,
+        header,
+        printed,
+    })
+}
+
+fn difference(old: &str, new: &str) -> String {
+    TextDiff::from_lines(old, new)
+        .unified_diff()
+        .context_radius(3)
+        .missing_newline_hint(false)
+        .header("the snapshot", "this run")
+        .to_string()
+}
+
+impl Comparison {
+    /// What the container printed, as far as it is compared.
+    #[must_use]
+    pub fn printed(&self) -> &str {
+        &self.printed
+    }
+
+    /// Makes what was printed the snapshot.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written, or `CI` is set: then insta writes nothing.
+    pub fn bless(&self) -> anyhow::Result<()> {
+        let folder = self.file.parent().context("a snapshot lies in a folder")?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let pending = self.file.with_extension("snap.new");
+        // The assertion fails, writes the new snapshot beside the old one and panics; accepting
+        // it is a matter of putting it in the old one's place, as `cargo insta accept` does.
+        let hook = panic::take_hook();
+        panic::set_hook(Box::new(|_| {}));
+        let asserted = panic::catch_unwind(|| {
+            let mut settings = insta::Settings::new();
+            settings.set_snapshot_path(folder);
+            settings.set_prepend_module_to_snapshot(false);
+            settings.set_omit_expression(true);
+            settings.set_description(self.header.as_str());
+            settings.bind(|| insta::assert_snapshot!(self.container.as_str(), self.printed));
+        });
+        panic::set_hook(hook);
+        if pending.exists() {
+            let snapshot =
+                Snapshot::from_file(&pending).map_err(|error| anyhow::anyhow!("{error}"))?;
+            fs::remove_file(&pending)
+                .with_context(|| format!("cannot remove {}", pending.display()))?;
+            return snapshot
+                .save(&self.file)
+                .map_err(|error| anyhow::anyhow!("{error}"));
+        }
+        match asserted {
+            Ok(()) => Ok(()),
+            Err(_) => bail!(
+                "insta wrote no snapshot to {}; is CI set?",
+                self.file.display()
+            ),
+        }
+    }
+}

@@ -1,0 +1,473 @@
+//! `cargo xtask chapter`: builds, runs, compares, and says what to try next.
+
+use std::fs;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anstream::println;
+use anyhow::Context;
+use harness::engine::{Engine, EngineKind, Event, Pods};
+use harness::image::Progress;
+use harness::run::{Outcome, Plan};
+use harness::snapshot::Verdict as Snapshot;
+use harness::workspace::{Chapter, HEALTHY, Workspace};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::engine;
+use crate::report::{self, BAD, BOLD, DIM, Events, GOOD, Phase, fact, span};
+use crate::{ChapterArgs, Verdict};
+
+/// Runs what the command line names.
+pub(crate) async fn run(args: &ChapterArgs) -> anyhow::Result<Verdict> {
+    let workspace = Workspace::find()?;
+    let chapters = workspace.select(&args.chapter)?;
+    let mut plans = Vec::new();
+    for chapter in &chapters {
+        let names = if args.scenario == "all" {
+            chapter.scenarios()?
+        } else {
+            vec![args.scenario.clone()]
+        };
+        for name in names {
+            plans.push(Plan::load(chapter, &name)?);
+        }
+    }
+    // Scenarios of many chapters are named together where only some can run them.
+    let chosen = engine::open(args.engine).await?;
+    let kind = chosen.engine.kind();
+    if plans.len() > 1 {
+        plans.retain(|plan| plan.scenario.engines.contains(&kind));
+    }
+    let single = plans.len() == 1 && args.repeat == 1;
+    let words = !args.json;
+    if words {
+        if let [chapter] = chapters.as_slice() {
+            println!(
+                "{BOLD}Chapter {}: {}{BOLD:#}",
+                chapter.number, chapter.title
+            );
+        }
+        if let [plan] = plans.as_slice() {
+            fact(
+                "scenario",
+                &format!("{}: {}", plan.name, plan.scenario.shows),
+            );
+        }
+        fact("engine", &format!("{kind} ({})", chosen.why));
+    }
+    build(&workspace, &mut plans, words).await?;
+
+    let interrupt = watch_for_ctrl_c();
+    let engine: Arc<dyn Engine> = Arc::from(chosen.engine);
+    if args.keep || args.follow {
+        let [plan] = plans.as_slice() else {
+            anyhow::bail!("--keep and --follow take one chapter and one scenario")
+        };
+        return keep(engine.as_ref(), plan, args, interrupt).await;
+    }
+    let begin = Instant::now();
+    let mut tally = Tally::default();
+    for round in 0..args.repeat {
+        let mut runs = JoinSet::new();
+        for plan in &plans {
+            let (plan, engine, interrupt) = (plan.clone(), engine.clone(), interrupt.clone());
+            runs.spawn(async move {
+                let begin = Instant::now();
+                let printer = Events::new(&plan);
+                let outcome = if single && words {
+                    plan.run(engine.as_ref(), interrupt, &mut |event| {
+                        printer.print(event)
+                    })
+                    .await
+                } else {
+                    plan.run(engine.as_ref(), interrupt, &mut |_| {}).await
+                };
+                (plan, outcome, begin.elapsed())
+            });
+        }
+        while let Some(done) = runs.join_next().await {
+            let (plan, outcome, took) = done.context("a run has panicked")?;
+            let outcome = outcome.with_context(|| {
+                format!("chapter {}, scenario {}", plan.chapter.number, plan.name)
+            })?;
+            let evidence = keep_evidence(&workspace, &plan, &outcome)?;
+            tally.add(&outcome);
+            if args.json {
+                println!("{}", as_json(&plan, &outcome, took, round, &evidence));
+            } else if args.repeat == 1 || !outcome.is_as_recorded() {
+                describe(&plan, &outcome, took, &evidence, args.bless);
+            }
+            if args.bless {
+                bless(&plan, &outcome)?;
+            }
+        }
+        if tally.interrupted {
+            break;
+        }
+    }
+    if words {
+        if args.repeat > 1 {
+            println!(
+                "{} runs in {}: {} as recorded, {} not",
+                tally.runs,
+                span(begin.elapsed()),
+                tally.runs - tally.bad,
+                tally.bad
+            );
+        } else if single && tally.bad == 0 {
+            next(&plans[0], kind);
+        }
+    }
+    Ok(
+        if tally.bad == 0 && !tally.interrupted || args.bless && tally.failed == 0 {
+            Verdict::Good
+        } else {
+            Verdict::Bad
+        },
+    )
+}
+
+#[derive(Default)]
+struct Tally {
+    runs: u32,
+    bad: u32,
+    failed: u32,
+    interrupted: bool,
+}
+
+impl Tally {
+    fn add(&mut self, outcome: &Outcome) {
+        self.runs += 1;
+        self.bad += u32::from(!outcome.is_as_recorded());
+        self.failed += u32::from(outcome.failure.is_some());
+        self.interrupted |= outcome.interrupted;
+    }
+}
+
+/// The first Ctrl-C asks the runs to end in order; the second ends this process, and with it
+/// every pod.
+fn watch_for_ctrl_c() -> watch::Receiver<bool> {
+    let (ask, asked) = watch::channel(false);
+    tokio::spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() {
+            if ask.send_replace(true) {
+                std::process::exit(130);
+            }
+            anstream::eprintln!("ending in order; Ctrl-C again ends at once");
+        }
+    });
+    asked
+}
+
+/// Builds the programs of each chapter, and hands the images to its plans.
+async fn build(workspace: &Workspace, plans: &mut [Plan], words: bool) -> anyhow::Result<()> {
+    let mut chapters: Vec<Chapter> = plans.iter().map(|plan| plan.chapter.clone()).collect();
+    chapters.dedup_by_key(|chapter| chapter.number);
+    let phase = Phase::begin("build", !words);
+    let mut compiled = 0;
+    for chapter in chapters {
+        let (root, bar) = (workspace.root().to_owned(), phase.bar());
+        let name = chapter.name.clone();
+        let built = tokio::task::spawn_blocking(move || {
+            let mut compiled = 0;
+            let images = harness::image::build(&root, &name, &mut |progress| match progress {
+                Progress::Step(step) => bar.set_message(step.to_owned()),
+                Progress::Compiled {
+                    done,
+                    total,
+                    at_work,
+                } => {
+                    compiled = total;
+                    bar.set_message(format!("{done} of {total}: {at_work}"));
+                }
+                Progress::Message(message) => bar.suspend(|| anstream::eprintln!("{message}")),
+                Progress::Ready { .. } => {}
+            });
+            images.map(|images| (images, compiled))
+        });
+        let (images, count) = built.await.context("the build has panicked")??;
+        compiled += count;
+        for plan in plans
+            .iter_mut()
+            .filter(|plan| plan.chapter.number == chapter.number)
+        {
+            plan.images.clone_from(&images);
+        }
+    }
+    let took = phase.end();
+    if words {
+        let what = if compiled == 0 {
+            "nothing to compile".to_owned()
+        } else {
+            format!("{compiled} parts compiled")
+        };
+        fact("build", &format!("{what}, {}", span(took)));
+    }
+    Ok(())
+}
+
+/// The folder of a run's evidence: its recording, and each container's lines.
+fn keep_evidence(workspace: &Workspace, plan: &Plan, outcome: &Outcome) -> anyhow::Result<PathBuf> {
+    let folder = workspace
+        .output()?
+        .join("runs")
+        .join(&plan.chapter.folder)
+        .join(&plan.name);
+    let write = |name: &str, bytes: &[u8]| {
+        let file = folder.join(name);
+        fs::write(&file, bytes).with_context(|| format!("cannot write {}", file.display()))
+    };
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    write("recording.json", &serde_json::to_vec(&outcome.recording)?)?;
+    for container in outcome.recording.containers() {
+        let mut lines = Vec::new();
+        for line in outcome.recording.lines(container) {
+            lines.extend_from_slice(&line.0);
+            lines.push(b'\n');
+        }
+        write(&format!("{container}.log"), &lines)?;
+    }
+    Ok(folder)
+}
+
+fn describe(
+    plan: &Plan,
+    outcome: &Outcome,
+    took: Duration,
+    evidence: &std::path::Path,
+    bless: bool,
+) {
+    let name = format!("{} {}", plan.chapter.folder, plan.name);
+    if outcome.interrupted {
+        println!("{BAD}interrupted{BAD:#} {name}");
+        return;
+    }
+    if let Some(failure) = &outcome.failure {
+        println!("{BAD}failed{BAD:#} {name} after {}: {failure}", span(took));
+        println!(
+            "{DIM}all that was recorded is in {}{DIM:#}",
+            evidence.display()
+        );
+        return;
+    }
+    if outcome.is_as_recorded() {
+        println!("{GOOD}as recorded{GOOD:#} {name}, {}", span(took));
+        return;
+    }
+    println!("{BAD}not as recorded{BAD:#} {name}, {}", span(took));
+    for comparison in &outcome.comparisons {
+        match &comparison.verdict {
+            Snapshot::Same => continue,
+            Snapshot::Missing => println!(
+                "  {} has no snapshot yet; it printed:",
+                comparison.container
+            ),
+            Snapshot::Different(_) => {
+                println!("  {} printed something else:", comparison.container)
+            }
+        }
+        report::difference(&comparison.verdict, comparison.printed());
+    }
+    if !bless {
+        let command = format!(
+            "cargo xtask chapter {} --scenario {} --bless",
+            plan.chapter.number, plan.name
+        );
+        println!("\nIf that is right, `{command}` makes it the snapshot.");
+        println!(
+            "{DIM}all that was recorded is in {}{DIM:#}",
+            evidence.display()
+        );
+    }
+}
+
+fn bless(plan: &Plan, outcome: &Outcome) -> anyhow::Result<()> {
+    if outcome.failure.is_some() || outcome.interrupted {
+        return Ok(());
+    }
+    for comparison in outcome
+        .comparisons
+        .iter()
+        .filter(|comparison| comparison.verdict != Snapshot::Same)
+    {
+        comparison.bless()?;
+        println!("  new snapshot: {}", comparison.file.display());
+    }
+    // A container that the scenario no longer names leaves no snapshot behind.
+    let folder = plan.chapter.snapshots(&plan.name);
+    for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "snap")
+            && !outcome
+                .comparisons
+                .iter()
+                .any(|comparison| comparison.file == path)
+        {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            println!("  removed: {}", path.display());
+        }
+    }
+    Ok(())
+}
+
+fn as_json(
+    plan: &Plan,
+    outcome: &Outcome,
+    took: Duration,
+    round: u32,
+    evidence: &std::path::Path,
+) -> serde_json::Value {
+    let snapshots = outcome.comparisons.iter().map(|comparison| {
+        let (verdict, difference) = match &comparison.verdict {
+            Snapshot::Same => ("same", None),
+            Snapshot::Missing => ("missing", None),
+            Snapshot::Different(difference) => ("different", Some(difference)),
+        };
+        json!({"container": comparison.container, "verdict": verdict, "difference": difference})
+    });
+    json!({
+        "chapter": plan.chapter.folder,
+        "scenario": plan.name,
+        "engine": outcome.recording.engine,
+        "round": round,
+        "as_recorded": outcome.is_as_recorded(),
+        "interrupted": outcome.interrupted,
+        "seconds": took.as_secs_f64(),
+        "failure": outcome.failure.as_ref().map(ToString::to_string),
+        "snapshots": snapshots.collect::<Vec<_>>(),
+        "incomplete": outcome.recording.incomplete,
+        "evidence": evidence,
+    })
+}
+
+/// What a reader may want to try after a run.
+fn next(plan: &Plan, engine: EngineKind) {
+    let number = plan.chapter.number;
+    let others: Vec<String> = plan
+        .chapter
+        .scenarios()
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|name| *name != plan.name)
+        .collect();
+    let other = others
+        .iter()
+        .find(|name| *name == "naive")
+        .or(others.first());
+    println!();
+    match other {
+        Some(name) if plan.name == HEALTHY => {
+            let shows = plan
+                .chapter
+                .scenario(name)
+                .map(|scenario| scenario.shows)
+                .unwrap_or_default();
+            println!("next: {BOLD}cargo xtask chapter {number} --scenario {name}{BOLD:#}");
+            report::paragraph("      ", 6, &shows);
+        }
+        _ => println!(
+            "next: {BOLD}cargo xtask chapter {}{BOLD:#}",
+            if plan.name == HEALTHY {
+                number + 1
+            } else {
+                number
+            }
+        ),
+    }
+    let manifest = plan.chapter.manifest_path(&plan.name);
+    let shown = std::env::current_dir()
+        .ok()
+        .and_then(|here| manifest.strip_prefix(here).ok().map(ToOwned::to_owned));
+    println!(
+        "      {DIM}the pod: {}{DIM:#}",
+        shown.unwrap_or(manifest).display()
+    );
+    if engine == EngineKind::Sandbox {
+        println!(
+            "      {DIM}the same on a real cluster: kubectl create -f, with the images loaded{DIM:#}"
+        );
+    }
+}
+
+/// Leaves the pod running until Ctrl-C.
+async fn keep(
+    engine: &dyn Engine,
+    plan: &Plan,
+    args: &ChapterArgs,
+    interrupt: watch::Receiver<bool>,
+) -> anyhow::Result<Verdict> {
+    let printer = Events::new(plan);
+    let lines = args.follow || std::io::stdout().is_terminal();
+    let mut observe = |event: &Event| {
+        if lines {
+            printer.print(event);
+        }
+    };
+    let mut forwards = Vec::new();
+    if args.keep {
+        for pod in &plan.manifest.pods {
+            for port in pod
+                .spec
+                .all_containers()
+                .flat_map(|(_, container)| &container.ports)
+            {
+                // The same number here as in the pod, where it is free.
+                let wanted = TcpListener::bind(("127.0.0.1", port.container_port)).await;
+                let listener = match wanted {
+                    Ok(listener) => listener,
+                    Err(_) => TcpListener::bind(("127.0.0.1", 0))
+                        .await
+                        .context("cannot listen on 127.0.0.1")?,
+                };
+                println!(
+                    "{GOOD}port {}{GOOD:#} of the pod: {BOLD}http://{}{BOLD:#}",
+                    port.container_port,
+                    listener.local_addr()?
+                );
+                forwards.push((
+                    pod.metadata.name.clone(),
+                    port.container_port,
+                    Arc::new(listener),
+                ));
+            }
+        }
+        println!("{DIM}the pod runs until Ctrl-C{DIM:#}");
+    }
+    let serve = move |pods: Arc<dyn Pods>| forward(pods, forwards.clone());
+    let outcome = plan.keep(engine, interrupt, &mut observe, &serve).await?;
+    keep_evidence(&Workspace::find()?, plan, &outcome)?;
+    Ok(Verdict::Good)
+}
+
+/// Brings connections from here to the pod's ports.
+fn forward(pods: Arc<dyn Pods>, ports: Vec<(String, u16, Arc<TcpListener>)>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut listeners = JoinSet::new();
+        for (pod, port, listener) in ports {
+            let pods = pods.clone();
+            listeners.spawn(async move {
+                let mut connections = JoinSet::new();
+                while let Ok((mut here, _)) = listener.accept().await {
+                    let (pods, pod) = (pods.clone(), pod.clone());
+                    connections.spawn(async move {
+                        match pods.connect(&pod, port).await {
+                            Ok(mut there) => {
+                                // Either side may break off; the other then sees the end.
+                                let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
+                            }
+                            Err(error) => anstream::eprintln!("port {port} of the pod: {error}"),
+                        }
+                    });
+                }
+            });
+        }
+        while listeners.join_next().await.is_some() {}
+    })
+}

@@ -1,0 +1,111 @@
+//! `cargo xtask doctor`: what this machine can run, and what would mend each lack.
+
+use std::path::{Path, PathBuf};
+
+use anstream::println;
+use harness::workspace::Workspace;
+
+use crate::Verdict;
+use crate::engine::{self, Choice};
+use crate::report::{BAD, BOLD, DIM, GOOD, paragraph};
+
+/// Programs that `cargo xtask bench` compares with, and how to get them on Debian and Ubuntu.
+const PEERS: &[(&str, &str)] = &[
+    ("podman", "podman"),
+    ("nginx", "nginx-light"),
+    ("haproxy", "haproxy"),
+];
+
+/// Looks at everything that a run needs; bad only if no chapter can run here.
+pub(crate) async fn run() -> anyhow::Result<Verdict> {
+    let mut able = true;
+    match Workspace::find().and_then(|workspace| Ok((workspace.chapters()?.len(), workspace))) {
+        Ok((count, workspace)) => good(
+            "workbook",
+            &format!("{count} chapters in {}", workspace.root().display()),
+        ),
+        Err(error) => {
+            able = false;
+            bad(
+                "workbook",
+                &format!("{error:#}"),
+                "change into the folder that was cloned",
+            );
+        }
+    }
+    match harness::image::toolchain(Path::new(".")) {
+        Ok(toolchain) => good("programs", &format!("static, for {}", toolchain.target)),
+        Err(lack) => {
+            able = false;
+            bad("programs", &lack.to_string(), &lack.mend());
+        }
+    }
+    able &= sandbox().await;
+    println!(
+        "  {DIM}--{DIM:#} {BOLD}docker, kind{BOLD:#}: this version of the workbook does not run on them yet"
+    );
+    for (program, package) in PEERS {
+        match find(program) {
+            Some(path) => good(
+                program,
+                &format!("{}, for cargo xtask bench", path.display()),
+            ),
+            None => {
+                println!(
+                    "  {DIM}--{DIM:#} {BOLD}{program}{BOLD:#}: not here; cargo xtask bench goes without it"
+                );
+                paragraph(
+                    "     ",
+                    5,
+                    &format!("to have it: sudo apt install {package}"),
+                );
+            }
+        }
+    }
+    Ok(if able { Verdict::Good } else { Verdict::Bad })
+}
+
+async fn sandbox() -> bool {
+    match engine::open(Choice::Named(harness::engine::EngineKind::Sandbox)).await {
+        Ok(chosen) => {
+            good("sandbox", "works");
+            for note in chosen.engine.notes() {
+                paragraph("     ", 5, &note);
+            }
+            true
+        }
+        Err(error) => {
+            println!("  {BAD}no{BAD:#} {BOLD}sandbox{BOLD:#}");
+            for line in format!("{error:#}").lines() {
+                paragraph("     ", 5, line);
+            }
+            false
+        }
+    }
+}
+
+fn good(name: &str, what: &str) {
+    paragraph(
+        &format!("  {GOOD}ok{GOOD:#} {BOLD}{name}{BOLD:#}: "),
+        7 + name.len(),
+        what,
+    );
+}
+
+fn bad(name: &str, lack: &str, mend: &str) {
+    paragraph(
+        &format!("  {BAD}no{BAD:#} {BOLD}{name}{BOLD:#}: "),
+        7 + name.len(),
+        lack,
+    );
+    paragraph("     to mend it: ", 17, mend);
+}
+
+/// Where a program is found on `PATH`, or where Debian keeps those of administrators.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+}

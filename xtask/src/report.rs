@@ -1,0 +1,195 @@
+//! What the commands say, and how it looks: in 80 columns, with colour where the terminal has it.
+
+use std::time::{Duration, Instant};
+
+use anstream::println;
+use anstyle::{AnsiColor, Style};
+use harness::engine::{Change, Event, PodChange, What};
+use harness::run::Plan;
+use harness::snapshot::Verdict;
+use indicatif::{ProgressBar, ProgressStyle};
+
+pub(crate) const BOLD: Style = Style::new().bold();
+pub(crate) const DIM: Style = Style::new().dimmed();
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+const ADDED: Style = AnsiColor::Green.on_default();
+const REMOVED: Style = AnsiColor::Red.on_default();
+const CONTAINERS: [Style; 5] = [
+    AnsiColor::Cyan.on_default(),
+    AnsiColor::Magenta.on_default(),
+    AnsiColor::Yellow.on_default(),
+    AnsiColor::Blue.on_default(),
+    AnsiColor::Green.on_default(),
+];
+
+const COLUMNS: usize = 80;
+
+/// Prints text after `lead`, which takes `indent` columns, wrapped to the width of the page.
+pub(crate) fn paragraph(lead: &str, indent: usize, text: &str) {
+    let mut line = String::new();
+    let mut lead = lead.to_owned();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && indent + line.chars().count() + 1 + word.chars().count() > COLUMNS {
+            println!("{lead}{line}");
+            lead = " ".repeat(indent);
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    println!("{lead}{line}");
+}
+
+/// A time span as a reader wants it: `0.35 s`, `12 ms`.
+pub(crate) fn span(duration: Duration) -> String {
+    if duration < Duration::from_millis(100) {
+        format!("{} ms", duration.as_millis())
+    } else {
+        format!("{:.2} s", duration.as_secs_f64())
+    }
+}
+
+/// The phase at work. On a terminal it is a line that moves; elsewhere it says nothing.
+pub(crate) struct Phase {
+    bar: ProgressBar,
+    begin: Instant,
+}
+
+impl Phase {
+    pub(crate) fn begin(name: &'static str, quiet: bool) -> Self {
+        let bar = if quiet {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::new_spinner()
+        };
+        if let Ok(style) =
+            ProgressStyle::with_template("{spinner} {prefix:<8} {wide_msg} {elapsed}")
+        {
+            bar.set_style(style);
+        }
+        bar.set_prefix(name);
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Self {
+            bar,
+            begin: Instant::now(),
+        }
+    }
+
+    /// A handle for another thread to say more.
+    pub(crate) fn bar(&self) -> ProgressBar {
+        self.bar.clone()
+    }
+
+    /// Ends it, and says how long it took.
+    pub(crate) fn end(self) -> Duration {
+        self.bar.finish_and_clear();
+        self.begin.elapsed()
+    }
+}
+
+/// Prints a fact: its name, and what it is.
+pub(crate) fn fact(name: &str, what: &str) {
+    paragraph(&format!("{DIM}{name:<9}{DIM:#} "), 10, what);
+}
+
+/// Prints what happens in a run, as it happens.
+pub(crate) struct Events {
+    containers: Vec<Watched>,
+    width: usize,
+}
+
+struct Watched {
+    name: String,
+    /// Without a readiness probe a container is ready as long as it runs, which is no news.
+    tells_readiness: bool,
+}
+
+impl Events {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let containers = plan
+            .manifest
+            .pods
+            .iter()
+            .flat_map(|pod| pod.spec.all_containers());
+        let watched = containers.map(|(_, container)| Watched {
+            name: container.name.clone(),
+            tells_readiness: container.readiness_probe.is_some(),
+        });
+        let containers: Vec<_> = watched.collect();
+        let width = containers
+            .iter()
+            .map(|container| container.name.len())
+            .max()
+            .unwrap_or_default();
+        Self { containers, width }
+    }
+
+    pub(crate) fn print(&self, event: &Event) {
+        let at = format!("{:>7.3}s", event.at.as_secs_f64());
+        match &event.what {
+            What::Pod(change) => {
+                let words = match change {
+                    PodChange::Initialized | PodChange::Ready(_) => return,
+                    PodChange::Succeeded => "the pod has succeeded".to_owned(),
+                    PodChange::Failed { reason, message } => {
+                        format!("the pod has failed {reason} {message}")
+                    }
+                };
+                println!("{DIM}{at} {words}{DIM:#}");
+            }
+            What::Container { name, change } => {
+                let place = self
+                    .containers
+                    .iter()
+                    .position(|container| container.name == *name)
+                    .unwrap_or_default();
+                let style = CONTAINERS[place % CONTAINERS.len()];
+                let tells_readiness = self
+                    .containers
+                    .get(place)
+                    .is_some_and(|container| container.tells_readiness);
+                let width = self.width;
+                match change {
+                    Change::Line(line) => {
+                        println!(
+                            "{DIM}{at}{DIM:#} {style}{name:<width$} |{style:#} {}",
+                            line.text()
+                        );
+                    }
+                    Change::Ready(_) if !tells_readiness => {}
+                    other => {
+                        if let Some(words) = harness::diagnosis::in_words(other) {
+                            println!("{DIM}{at} {name:<width$} · {words}{DIM:#}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Prints a diff with colour.
+pub(crate) fn difference(verdict: &Verdict, printed: &str) {
+    match verdict {
+        Verdict::Same => {}
+        Verdict::Missing => {
+            for line in printed.lines() {
+                println!("    {ADDED}+{line}{ADDED:#}");
+            }
+        }
+        Verdict::Different(diff) => {
+            for line in diff.lines() {
+                let style = match line.as_bytes().first() {
+                    Some(b'+') => ADDED,
+                    Some(b'-') => REMOVED,
+                    Some(b'@') => DIM,
+                    _ => Style::new(),
+                };
+                println!("    {style}{line}{style:#}");
+            }
+        }
+    }
+}
