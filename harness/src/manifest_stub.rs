@@ -4,7 +4,10 @@
 pub mod pod;
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 #[derive(Clone, Debug)]
+pub struct Object { pub value: serde_json::Value }
+#[derive(Clone, Debug)]
 pub struct Manifest {
+    pub objects: Vec<Object>,
     pub text: String,
     pub pods: Vec<pod::Pod>,
     pub config_maps: Vec<pod::ConfigMap>,
@@ -36,13 +39,13 @@ fn conv(y: &Yaml<'_>) -> serde_json::Value {
 impl Manifest {
     pub fn parse(_n: &str, t: &str) -> anyhow::Result<Self> {
         let mut m = Self {
-            text: t.to_owned(),
+            text: t.to_owned(), objects: vec![],
             pods: vec![],
             config_maps: vec![],
             secrets: vec![],
         };
         for d in Yaml::load_from_str(t)? {
-            let v = conv(&d);
+            let v = conv(&d); m.objects.push(Object { value: v.clone() });
             match v["kind"].as_str() {
                 Some("Pod") => m.pods.push(serde_json::from_value(v)?),
                 Some("ConfigMap") => m.config_maps.push(serde_json::from_value(v)?),

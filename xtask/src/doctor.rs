@@ -1,11 +1,12 @@
 //! `cargo xtask doctor`: what this machine can run, and what would mend each lack.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anstream::println;
 use harness::workspace::Workspace;
 
 use crate::Verdict;
+use crate::bench::find;
 use crate::engine::{self, Choice};
 use crate::report::{BAD, BOLD, DIM, GOOD, paragraph};
 
@@ -99,13 +100,4 @@ fn bad(name: &str, lack: &str, mend: &str) {
         lack,
     );
     paragraph("     to mend it: ", 17, mend);
-}
-
-/// Where a program is found on `PATH`, or where Debian keeps those of administrators.
-fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    folders
-        .map(|folder| folder.join(program))
-        .find(|file| file.is_file())
 }

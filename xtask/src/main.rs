@@ -1,5 +1,6 @@
 //! The workbook's command line: it parses, calls the harness, and reports.
 
+mod bench;
 mod chapter;
 mod clean;
 mod doctor;
@@ -47,6 +48,9 @@ enum Command {
     Doctor,
     /// Runs all tests, then every scenario of every chapter
     Test,
+    /// Measures the workbook beside its peers
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Removes images, recordings and what killed runs have left
     Clean,
 }
@@ -116,6 +120,7 @@ fn run(command: Command) -> anyhow::Result<Verdict> {
         Command::List { json } => list::run(json),
         Command::Doctor => runtime.block_on(doctor::run()),
         Command::Test => runtime.block_on(test::run()),
+        Command::Bench(bench) => runtime.block_on(bench::run(bench)),
         Command::Clean => clean::run(),
     };
     // A build that still runs in the background ends with this process.

@@ -40,9 +40,10 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// A checksum (FNV-1a) of a few bytes: enough to recognise them, and the same in every release.
-fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+/// The checksum (FNV-1a) of some bytes, or of more of them: enough to recognise them, and the same
+/// in every release.
+fn checksum(of_those_before: Option<u64>, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(of_those_before.unwrap_or(0xcbf2_9ce4_8422_2325), |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }

@@ -11,7 +11,7 @@ use inotify::WatchDescriptor;
 use crate::{checksum, say};
 
 /// So many bytes at the beginning of a file tell it from another.
-const HEAD: u64 = 1024;
+const HEAD: usize = 1024;
 
 /// Which file it is, and how far it has been printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,12 +69,21 @@ impl Position {
 impl Head {
     /// The beginning of a file that begins with `bytes`.
     pub fn of(bytes: &[u8]) -> Head {
-        Head { length: bytes.len() as u64, checksum: checksum(bytes) }
+        let bytes = &bytes[..bytes.len().min(HEAD)];
+        Head { length: bytes.len() as u64, checksum: checksum(None, bytes) }
     }
 
+    /// Adds the bytes that follow, as far as they belong to the beginning.
+    fn extend(&mut self, bytes: &[u8]) {
+        let bytes = &bytes[..bytes.len().min(HEAD.saturating_sub(self.length as usize))];
+        self.length += bytes.len() as u64;
+        self.checksum = checksum(Some(self.checksum), bytes);
+    }
+
+    /// Reads so many bytes again.
     fn read(file: &File, length: u64) -> io::Result<Head> {
-        let mut bytes = [0; HEAD as usize];
-        let wanted = &mut bytes[..length.min(HEAD) as usize];
+        let mut bytes = [0; HEAD];
+        let wanted = &mut bytes[..HEAD.min(length as usize)];
         let mut read = 0;
         while read < wanted.len() {
             match file.read_at(&mut wanted[read..], read as u64)? {
@@ -152,6 +161,7 @@ impl LogFile {
         let end = self.searched + lines as u64;
         if self.position.offset == self.searched {
             out.write_all(&buffer[..lines])?;
+            self.position.head.extend(&buffer[..lines]);
         } else {
             self.copy(self.position.offset..end, buffer, out)?;
         }
@@ -161,16 +171,13 @@ impl LogFile {
         // begins with a whole line then, which needs no second look.
         self.position.offset = end;
         self.searched = end;
-        if self.position.head.length < HEAD {
-            self.position.head = Head::read(&self.file, end)?;
-        }
         Ok(true)
     }
     // ANCHOR_END: print-some
 
     /// Prints a range of the file, piece by piece.
     fn copy(
-        &self,
+        &mut self,
         mut range: std::ops::Range<u64>,
         buffer: &mut [u8],
         out: &mut impl Write,
@@ -183,6 +190,7 @@ impl LogFile {
                 return out.write_all(b"\n");
             }
             out.write_all(&buffer[..read])?;
+            self.position.head.extend(&buffer[..read]);
             range.start += read as u64;
         }
         Ok(())
@@ -227,5 +235,47 @@ impl LogFile {
     /// Up to where it has been read.
     pub fn read_to(&self) -> u64 {
         self.searched
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file_with(bytes: &[u8]) -> (File, Metadata) {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        let metadata = file.metadata().unwrap();
+        (file, metadata)
+    }
+
+    #[test]
+    fn where_nobody_knows_when_a_file_was_made_its_beginning_tells() {
+        let (file, metadata) = file_with(b"one\ntwo\n");
+        let position = Position {
+            born: None,
+            head: Head::of(b"one\n"),
+            offset: 4,
+            ..Position::start(&metadata)
+        };
+        assert!(position.is_in(&file, &metadata).unwrap());
+        let other_inode = Position { inode: metadata.ino() + 1, ..position };
+        assert!(!other_inode.is_in(&file, &metadata).unwrap());
+        for other_beginning in [&b"six\n"[..], b"one\ntwo\nsix\n"] {
+            let position = Position { head: Head::of(other_beginning), ..position };
+            assert!(!position.is_in(&file, &metadata).unwrap());
+        }
+    }
+
+    #[test]
+    fn where_it_is_known_when_a_file_was_made_that_tells() {
+        let (file, metadata) = file_with(b"one\ntwo\n");
+        let Ok(born) = metadata.created() else { return };
+        let position =
+            Position { head: Head::of(b"one\n"), offset: 4, ..Position::start(&metadata) };
+        assert!(position.is_in(&file, &metadata).unwrap());
+        let earlier =
+            Position { born: Some(born - std::time::Duration::from_millis(4)), ..position };
+        assert!(!earlier.is_in(&file, &metadata).unwrap());
     }
 }

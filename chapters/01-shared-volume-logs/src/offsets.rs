@@ -124,13 +124,13 @@ fn encode(positions: &[Position]) -> String {
         };
         lines += &format!("{inode} {born} {offset} {} {:016x}\n", head.length, head.checksum);
     }
-    format!("{TITLE} {:016x}\n{lines}", checksum(lines.as_bytes()))
+    format!("{TITLE} {:016x}\n{lines}", checksum(None, lines.as_bytes()))
 }
 
 fn decode(bytes: &[u8]) -> Option<Vec<Position>> {
     let (title, lines) = str::from_utf8(bytes).ok()?.split_once('\n')?;
     let expected = title.strip_prefix(TITLE)?.strip_prefix(' ')?;
-    if format!("{:016x}", checksum(lines.as_bytes())) != expected {
+    if format!("{:016x}", checksum(None, lines.as_bytes())) != expected {
         return None;
     }
     lines.lines().map(decode_line).collect()

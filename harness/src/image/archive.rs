@@ -226,7 +226,10 @@ fn holds(path: &Path, parts: &Parts<'_>) -> io::Result<bool> {
 }
 
 /// Replaces a file in one step with what `write` puts into another.
-fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+pub(super) fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     // The kernel gives the lock back when this process ends, in whatever way. So the unfinished

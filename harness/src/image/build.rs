@@ -443,3 +443,112 @@ fn without_colours(line: &str) -> String {
     }
     plain
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    /// What `tell` makes of lines that cargo printed.
+    fn told(lines: &[&str]) -> (Vec<String>, String) {
+        let (mut told, mut messages) = (Vec::new(), String::new());
+        for line in lines {
+            tell(
+                line,
+                &mut |what| told.push(format!("{what:?}")),
+                &mut messages,
+            );
+        }
+        (told, messages)
+    }
+
+    #[test]
+    fn what_cargo_prints_is_told_as_progress() {
+        let (told, messages) = told(&[
+            "\x1b[1m\x1b[92m   Compiling\x1b[0m proc-macro2 v1.0.107",
+            "    Blocking waiting for file lock on build directory",
+            "\x1b[K\x1b[1m\x1b[96m    Building\x1b[0m [==>      ] 10/89: syn, libc(build.rs)     ",
+            "\x1b[K",
+            "    Finished `image` profile [optimized] target(s) in 0.29s",
+        ]);
+        assert_eq!(
+            told,
+            [
+                r#"Step("Compiling proc-macro2 v1.0.107")"#,
+                r#"Step("Blocking waiting for file lock on build directory")"#,
+                r#"Compiled { done: 10, total: 89, at_work: "syn, libc(build.rs)" }"#,
+            ]
+        );
+        assert_eq!(messages, "");
+    }
+
+    #[test]
+    fn what_the_compiler_says_is_told_as_it_is() {
+        let lines = [
+            "\x1b[1m\x1b[91merror[E0425]\x1b[0m: cannot find function `no_answer` in this scope",
+            "  \x1b[1m\x1b[94m--> \x1b[0msrc/main.rs:96:48",
+            "",
+            "   |",
+            "96 |     Err(no_answer(&error))",
+            "   = note: Überlänge",
+            "warning: build failed, waiting for other jobs to finish...",
+        ];
+        let (told, messages) = told(&lines);
+        let expected = lines.map(|line| format!("Message({line:?})"));
+        assert_eq!(told, expected);
+        assert_eq!(messages, lines.join("\n") + "\n");
+    }
+
+    /// What cargo is told of the flags, as an argument and as a variable.
+    fn flags_with(variables: &[(&str, &str)]) -> (Option<String>, Option<String>) {
+        let mut command = Command::new("cargo");
+        set_compiler_flags(
+            &mut command,
+            "a-b-c",
+            &["-Cx=\"y z\"".into(), "-Cw".into()],
+            |name| {
+                let set = variables.iter().find(|(set, _)| *set == name);
+                set.map(|(_, value)| (*value).to_owned())
+            },
+        );
+        let text = |text: &OsStr| text.to_str().unwrap().to_owned();
+        let argument = command.get_args().last().map(text);
+        let variable = command
+            .get_envs()
+            .next()
+            .and_then(|(_, value)| value.map(text));
+        (argument, variable)
+    }
+
+    #[test]
+    fn flags_join_those_of_a_configuration() {
+        let list = r#"target.a-b-c.rustflags=["-Cx=\"y z\"","-Cw"]"#;
+        assert_eq!(flags_with(&[]), (Some(list.to_owned()), None));
+    }
+
+    /// Cargo reads no flags from a configuration if one of these variables is set, even to
+    /// nothing: a user who has `RUSTFLAGS=""` would get programs that are not static.
+    #[test]
+    fn flags_join_those_of_the_environment() {
+        let ours = "-Cx=\"y z\"\x1f-Cw";
+        for (variables, expected) in [
+            (&[("RUSTFLAGS", "")][..], ours.to_owned()),
+            (
+                &[("RUSTFLAGS", " -Ca  -Cb ")],
+                format!("-Ca\x1f-Cb\x1f{ours}"),
+            ),
+            (&[("CARGO_ENCODED_RUSTFLAGS", "")], ours.to_owned()),
+            (
+                &[("CARGO_ENCODED_RUSTFLAGS", "-Ca=b c"), ("RUSTFLAGS", "-Cd")],
+                format!("-Ca=b c\x1f{ours}"),
+            ),
+        ] {
+            assert_eq!(
+                flags_with(variables),
+                (None, Some(expected)),
+                "{variables:?}"
+            );
+        }
+    }
+}

@@ -9,6 +9,8 @@ mod build;
 mod elf;
 mod layout;
 mod read;
+#[cfg(test)]
+mod tests;
 mod toolchain;
 
 use std::path::PathBuf;

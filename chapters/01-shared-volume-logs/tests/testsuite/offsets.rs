@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, symlink};
 
 use crate::support::*;
@@ -81,6 +81,22 @@ fn a_full_volume_is_told_of_once_and_keeps_the_old_offsets() {
     assert!(notes(&printed)[0].contains("No space left on device"), "{:?}", notes(&printed));
     // The line after the last offsets that were kept is printed again, the one before is not.
     assert_same(&volumes.sidecar().terminate(), b"two\n");
+}
+
+#[test]
+fn offsets_are_never_written_over_those_before() {
+    let volumes = Volumes::new();
+    append(volumes.log(), "one\n");
+    volumes.sidecar().terminate();
+    // Whoever has the file open keeps what was in it: a new file has taken its name.
+    let mut before = fs::File::open(volumes.state()).unwrap();
+    let expected = fs::read_to_string(volumes.state()).unwrap();
+    append(volumes.log(), "two\n");
+    volumes.sidecar().terminate();
+    let mut text = String::new();
+    before.read_to_string(&mut text).unwrap();
+    assert_eq!(text, expected);
+    assert_ne!(fs::read_to_string(volumes.state()).unwrap(), expected);
 }
 
 #[test]

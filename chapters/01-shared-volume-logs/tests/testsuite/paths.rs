@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
 
 use crate::support::*;
 
@@ -211,4 +212,44 @@ fn a_folder_in_the_place_of_the_file_is_told_of_once() {
     append(volumes.log(), "one\n");
     sidecar.wait_for_line("one");
     assert_eq!(notes(&sidecar.terminate()), [note]);
+}
+
+#[test]
+fn what_may_not_be_read_is_told_of_once_and_read_when_it_may() {
+    let volumes = Volumes::new();
+    append(volumes.log(), "one\n");
+    let permit =
+        |path: PathBuf, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    // (Root may read it all the same, and this test is about its last line only.)
+    permit(volumes.log(), 0o000);
+    let sidecar = volumes.sidecar();
+    sidecar.wait_until("a line", |printed| printed.ends_with(b"\n"));
+    append(volumes.folder().join("access.log.lock"), "");
+    permit(volumes.log(), 0o644);
+    sidecar.wait_for_line("one");
+    permit(volumes.folder(), 0o000);
+    permit(volumes.folder(), 0o755);
+    volumes.rotate();
+    append(volumes.log(), "two\n");
+    sidecar.wait_for_line("two");
+    let printed = sidecar.terminate();
+    assert_same(&without_notes(&printed), b"one\ntwo\n");
+    let about_the_file = format!("cannot read {}: ", volumes.log().display());
+    assert!(notes(&printed).iter().filter(|note| note.starts_with(&about_the_file)).count() <= 1);
+}
+
+#[test]
+fn a_folder_that_may_not_be_read_is_told_of_once_and_read_when_it_may() {
+    let volumes = Volumes::new();
+    append(volumes.log(), "one\n");
+    let permit =
+        |mode| fs::set_permissions(volumes.folder(), fs::Permissions::from_mode(mode)).unwrap();
+    permit(0o000);
+    let sidecar = volumes.sidecar();
+    sidecar.wait_until("a line", |printed| printed.ends_with(b"\n"));
+    permit(0o755);
+    sidecar.wait_for_line("one");
+    let printed = sidecar.terminate();
+    assert_same(&without_notes(&printed), b"one\n");
+    assert!(notes(&printed).len() <= 1, "{:?}", notes(&printed));
 }

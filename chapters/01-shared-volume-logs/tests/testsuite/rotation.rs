@@ -77,6 +77,30 @@ fn names_with_dates_are_found_and_ordered_too() {
 }
 
 #[test]
+fn names_that_count_upwards_are_ordered_by_age() {
+    let volumes = Volumes::new();
+    append(volumes.log(), "0\n");
+    let sidecar = volumes.sidecar();
+    sidecar.wait_for("0\n");
+    sidecar.freeze();
+    let mut last = fs::metadata(volumes.log()).unwrap().modified().unwrap();
+    for number in 1..=12 {
+        // This app's youngest file has the highest number. It takes a little longer than the
+        // file system's clock stands still.
+        fs::rename(volumes.log(), volumes.rotated(number)).unwrap();
+        wait_until("the clock has moved on", || {
+            let _ = fs::remove_file(volumes.log());
+            append(volumes.log(), format!("{number}\n"));
+            let now = fs::metadata(volumes.log()).unwrap().modified().unwrap();
+            std::mem::replace(&mut last, now) < now
+        });
+    }
+    sidecar.thaw();
+    sidecar.wait_for("0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n");
+    sidecar.terminate();
+}
+
+#[test]
 fn rotations_while_the_sidecar_is_down_are_printed_in_order() {
     let volumes = Volumes::new();
     let mut app = open(volumes.log());
@@ -113,10 +137,17 @@ fn rotations_before_the_first_start_are_printed() {
     append(volumes.rotated(100), "late\n");
     let sidecar = volumes.sidecar();
     sidecar.wait_for("late\n");
+    wait_until("only the youngest files are open", || open_logs(&sidecar) <= 16);
     append(volumes.rotated(100), "later\n");
     volumes.rotate();
     sidecar.wait_for("late\nlater\n");
     assert_same(&sidecar.terminate(), b"late\nlater\n");
+}
+
+fn open_logs(program: &Program) -> usize {
+    let files = fs::read_dir(program.proc("fd")).unwrap().flatten();
+    let targets = files.filter_map(|file| fs::read_link(file.path()).ok());
+    targets.filter(|target| target.to_string_lossy().contains("access.log")).count()
 }
 
 #[test]

@@ -33,10 +33,6 @@ use crate::upstream::Upstream;
 /// need a second one to the upstream, and 1,024 files is what a process may have open by default.
 const CONNECTIONS: usize = 400;
 
-/// How long a client may take to send the head of its next request. A client that sends it byte
-/// by byte, or not at all, would otherwise hold its place for ever.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// The longest head of a message in bytes, and the most that is buffered of a body.
 const BUFFER: usize = 64 * 1024;
 
@@ -58,6 +54,11 @@ async fn run() -> anyhow::Result<()> {
     let timeout: Duration = setting("TIMEOUT", "5s");
     let upstream = optional_setting("UPSTREAM").map(|address| Upstream::new(address, timeout));
     let sidecar = Arc::new(Sidecar { upstream });
+    // How long a client may take to send the head of its next request. One that sends it byte by
+    // byte, or never, would otherwise hold its place among CONNECTIONS for ever.
+    let head_timeout: Duration = setting("HEAD_TIMEOUT", "30s");
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(BUFFER);
 
     let mut told_to_end = pin!(told_to_end());
     let listener = TcpListener::bind(listen)
