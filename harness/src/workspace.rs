@@ -64,6 +64,12 @@ impl Workspace {
         })
     }
 
+    /// The workbook in a folder that is known.
+    #[must_use]
+    pub fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
     /// The folder with the workspace's `Cargo.toml`.
     #[must_use]
     pub fn root(&self) -> &Path {

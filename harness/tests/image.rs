@@ -1,9 +1,13 @@
 //! Images of real programs, compiled by the cargo that runs these tests.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
+
 use std::env;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use harness::image::{self, BuildError, Image, Progress};
 use tempfile::TempDir;
@@ -109,7 +113,8 @@ fn each_program_of_a_package_gets_an_image() {
 #[test]
 #[cfg(target_os = "linux")]
 fn the_program_in_an_image_is_static_and_runs() {
-    let (image, _) = Fixture::new("image-runs").build_one();
+    let fixture = Fixture::new("image-runs");
+    let (image, _) = fixture.build_one();
     let root = TempDir::new().unwrap();
     image::unpack_layer(&image.open_archive().unwrap(), root.path()).unwrap();
     let program = root.path().join("image-runs");
@@ -118,7 +123,14 @@ fn the_program_in_an_image_is_static_and_runs() {
     for loader in [&b"/ld-linux"[..], b"/ld-musl"] {
         assert!(!bytes.windows(loader.len()).any(|window| window == loader));
     }
-    let output = Command::new(program).output().unwrap();
+    // A process that another test has just begun may for a moment hold the file as this one did
+    // that wrote it.
+    let output = loop {
+        match Command::new(&program).output() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => thread::yield_now(),
+            result => break result.unwrap(),
+        }
+    };
     assert!(output.status.success());
     assert_eq!(output.stdout, b"hello\n");
 }
@@ -139,7 +151,23 @@ fn an_image_changes_when_its_program_does_and_only_then() {
 
 #[test]
 fn the_same_sources_make_the_same_image_in_another_folder() {
-    let (one, other) = (Fixture::new("image-same"), Fixture::new("image-same"));
+    let [one, other] = [(); 2].map(|()| {
+        let fixture = Fixture::new("image-same");
+        // What a build script writes is compiled by its full path.
+        fixture.write(
+            "build.rs",
+            "fn main() {\n    \
+             let file = std::env::var(\"OUT_DIR\").unwrap() + \"/made.rs\";\n    \
+             std::fs::write(file, \"assert!(std::env::args().count() < 9)\").unwrap();\n}\n",
+        );
+        fixture.write(
+            "src/main.rs",
+            "fn main() {\n    \
+             println!(\"{}\", greeting::hello(1));\n    \
+             include!(concat!(env!(\"OUT_DIR\"), \"/made.rs\"));\n}\n",
+        );
+        fixture
+    });
     let (image, _) = one.build_one();
     let archive = fs::read(&image.archive).unwrap();
     fs::remove_file(&image.archive).unwrap();
@@ -169,7 +197,7 @@ fn a_damaged_archive_is_made_again() {
 #[test]
 fn builds_at_the_same_time_make_the_same_image() {
     let fixture = Fixture::new("image-at-once");
-    let images: Vec<Image> = std::thread::scope(|scope| {
+    let images: Vec<Image> = thread::scope(|scope| {
         let builds = [(); 3].map(|()| scope.spawn(|| fixture.build_one().0));
         builds.map(|build| build.join().unwrap()).into()
     });

@@ -133,6 +133,7 @@ impl Events {
             What::Pod(change) => {
                 let words = match change {
                     PodChange::Initialized | PodChange::Ready(_) => return,
+                    PodChange::Stopping => "the pod is told to end".to_owned(),
                     PodChange::Succeeded => "the pod has succeeded".to_owned(),
                     PodChange::Failed { reason, message } => {
                         format!("the pod has failed {reason} {message}")

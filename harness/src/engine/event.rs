@@ -42,6 +42,8 @@ pub enum PodChange {
     Initialized,
     /// The pod's `Ready` condition.
     Ready(bool),
+    /// It was told to end: its `preStop` hooks run, then its containers get SIGTERM.
+    Stopping,
     /// Every container ended by itself with exit code 0, and none will be restarted.
     Succeeded,
     /// The pod ended, and not all of its containers did so with exit code 0.

@@ -47,7 +47,10 @@ fn the_id_of_a_program_is_known() {
         image.id,
         "sha256:a69068bd14fba811e8d16fdfbc876d2f7706daabd619a915ec302eac4c3badc9"
     );
-    assert_eq!(image.manifest_digest, "sha256:4d9c7a0538707370cf4cf049c8f0da367112a870565721e82cf54622f95fbb31");
+    assert_eq!(
+        image.manifest_digest,
+        "sha256:4d9c7a0538707370cf4cf049c8f0da367112a870565721e82cf54622f95fbb31"
+    );
 }
 
 #[test]
@@ -120,9 +123,12 @@ fn an_archive_that_is_right_is_not_written_again() {
     }
 }
 
-/// Places all over an archive, the last byte among them.
+/// Places all over an archive: where a part of it can begin, and elsewhere.
 fn places(length: usize) -> impl Iterator<Item = usize> {
-    (0..length).step_by(997).chain([length - 1])
+    (0..length)
+        .step_by(512)
+        .chain((0..length).step_by(997))
+        .chain([length - 1])
 }
 
 #[test]
@@ -261,17 +267,33 @@ fn archive_with(kind: tar::EntryType, path: &str, target: &str, content: &[u8]) 
     header.set_size(content.len() as u64);
     header.set_cksum();
     layer.append(&header, content).unwrap();
-    let layer = layer.into_inner().unwrap();
+    archive_of(&layer.into_inner().unwrap())
+}
 
+fn archive_of(layer: &[u8]) -> File {
     let docker = br#"[{"Config":"blobs/c","RepoTags":["x:y"],"Layers":["blobs/l"]}]"#;
     let mut archive = tar::Builder::new(tempfile::tempfile().unwrap());
-    for (path, content) in [("manifest.json", &docker[..]), ("blobs/l", &layer)] {
+    for (path, content) in [("manifest.json", &docker[..]), ("blobs/l", layer)] {
         let mut header = tar::Header::new_ustar();
         header.set_mode(0o644);
         header.set_size(content.len() as u64);
         archive.append_data(&mut header, path, content).unwrap();
     }
     archive.into_inner().unwrap()
+}
+
+#[test]
+fn a_layer_that_ends_within_a_file_is_an_error() {
+    let mut header = tar::Header::new_ustar();
+    header.set_path("app").unwrap();
+    header.set_mode(0o755);
+    header.set_size(PROGRAM.len() as u64);
+    header.set_cksum();
+    for length in [0, 512, PROGRAM.len() - 1] {
+        let layer = [header.as_bytes(), &PROGRAM[..length]].concat();
+        let root = TempDir::new().unwrap();
+        unpack_layer(&archive_of(&layer), root.path()).expect_err("a part of a program");
+    }
 }
 
 #[test]

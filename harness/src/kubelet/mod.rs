@@ -148,8 +148,10 @@ impl Kubelet {
     /// Ends the pod in order, and returns when it has ended.
     pub async fn stop(&self) {
         let seconds = self.shared.pod.spec.termination_grace_period_seconds;
-        self.shared
-            .order_stop(seconds.map_or(GRACE, Duration::from_secs));
+        let grace = seconds.map_or(GRACE, Duration::from_secs);
+        if self.shared.order_stop(grace) {
+            self.shared.tell(PodChange::Stopping).await;
+        }
         self.ended().await;
     }
 
@@ -443,8 +445,8 @@ impl Shared {
         }
     }
 
-    /// The first order holds: it cannot be taken back or put off.
-    fn order_stop(&self, grace: Duration) {
+    /// The first order holds: it cannot be taken back or put off. Returns whether it was this one.
+    fn order_stop(&self, grace: Duration) -> bool {
         self.stop.send_if_modified(|stop| {
             let first = stop.is_none();
             stop.get_or_insert(Stop { grace });

@@ -13,7 +13,10 @@ fn an_upstream_that_is_down_is_502() {
 
     let (head, body) = client.message();
     assert_eq!(head.status(), "502 Bad Gateway");
-    assert_eq!(body, "no connection to the upstream: Connection refused (os error 111)\n");
+    assert_eq!(
+        body,
+        "no connection to the upstream: Connection refused (os error 111)\n"
+    );
     assert_eq!(
         sidecar.program.line(),
         "502 Bad Gateway: no connection to the upstream: Connection refused (os error 111)"
@@ -104,12 +107,17 @@ fn an_upstream_that_is_slow_is_504() {
 #[test]
 fn an_upstream_that_takes_no_connection_is_504() {
     // The kernel completes a connection for a socket that listens, until its queue is full.
-    let full = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let full = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let (listener, _held) = full.block_on(async {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
         let listener = socket.listen(0).unwrap();
-        let held = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let held = tokio::net::TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         (listener, held)
     });
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -165,7 +173,10 @@ fn an_answer_may_pause_for_longer_than_it_may_take_to_begin() {
     client.head();
 
     // Another request is 504 meanwhile, so more than a second has passed.
-    assert_eq!(sidecar.send(HELD).message().0.status(), "504 Gateway Timeout");
+    assert_eq!(
+        sidecar.send(HELD).message().0.status(),
+        "504 Gateway Timeout"
+    );
     connection.send("2\r\nhi\r\n0\r\n\r\n");
     assert_eq!(client.chunk().unwrap(), b"hi");
     assert_eq!(client.chunk().unwrap(), b"");
@@ -175,11 +186,23 @@ fn an_answer_may_pause_for_longer_than_it_may_take_to_begin() {
 fn an_answer_that_breaks_off_is_not_complete() {
     for (request, answer) in [
         (HELD, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"),
-        (HELD, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
-        (HELD, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\nhalf"),
-        (HELD, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\n"),
+        (
+            HELD,
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+        ),
+        (
+            HELD,
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\nhalf",
+        ),
+        (
+            HELD,
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\n",
+        ),
         // This client knows no other end than that of the connection.
-        ("GET / HTTP/1.0\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
+        (
+            "GET / HTTP/1.0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+        ),
     ] {
         let upstream = Upstream::new();
         let sidecar = Sidecar::before(&upstream);
@@ -198,7 +221,10 @@ fn an_answer_that_breaks_off_is_not_complete() {
             client.try_body(&head).expect_err(answer);
         }
         let line = sidecar.program.line();
-        assert!(line.starts_with("the upstream broke off its answer: "), "{line}");
+        assert!(
+            line.starts_with("the upstream broke off its answer: "),
+            "{line}"
+        );
     }
 }
 
@@ -224,7 +250,9 @@ fn a_client_that_leaves_in_the_middle_of_its_request_cancels_it() {
     assert_eq!(connection.read_exact(2).unwrap(), b"hi");
 
     drop(client);
-    connection.try_body(&head).expect_err("the request is complete");
+    connection
+        .try_body(&head)
+        .expect_err("the request is complete");
 }
 
 #[test]
@@ -254,9 +282,14 @@ fn a_head_that_is_too_long_is_431() {
         Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
     }
 
-    let fields: String = (0..101).map(|number| format!("X-{number}: 1\r\n")).collect();
+    let fields: String = (0..101)
+        .map(|number| format!("X-{number}: 1\r\n"))
+        .collect();
     let mut client = sidecar.send(format!("GET /hello HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
-    assert_eq!(client.head().status(), "431 Request Header Fields Too Large");
+    assert_eq!(
+        client.head().status(),
+        "431 Request Header Fields Too Large"
+    );
 }
 
 #[test]
@@ -271,7 +304,10 @@ fn a_head_of_an_answer_that_is_too_long_is_502() {
 
     let (head, body) = client.message();
     assert_eq!(head.status(), "502 Bad Gateway");
-    assert_eq!(body, "no answer from the upstream: message head is too large\n");
+    assert_eq!(
+        body,
+        "no answer from the upstream: message head is too large\n"
+    );
 }
 
 #[test]

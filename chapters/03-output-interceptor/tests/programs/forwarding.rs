@@ -43,7 +43,9 @@ fn keeps_its_connections_to_the_upstream() {
     for number in 2..5 {
         let mut client = sidecar.send(format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n"));
         assert_eq!(connection.head().start, format!("GET /{number} HTTP/1.1"));
-        connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}"));
+        connection.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}"
+        ));
         assert_eq!(client.message().1, number.to_string());
     }
     upstream.has_no_further_connection();
@@ -107,11 +109,20 @@ fn adds_itself_to_the_way_that_a_message_has_come() {
     let mut connection = upstream.accept();
     let request = connection.head();
     assert_eq!(request.start, "GET / HTTP/1.1");
-    assert_eq!(request.get("via"), Some("1.0 fred, 1.1 p.example.net, 1.0 sidecar-output"));
-    assert_eq!(request.get("x-forwarded-for"), Some("192.0.2.43, 198.51.100.17, 127.0.0.1"));
+    assert_eq!(
+        request.get("via"),
+        Some("1.0 fred, 1.1 p.example.net, 1.0 sidecar-output")
+    );
+    assert_eq!(
+        request.get("x-forwarded-for"),
+        Some("192.0.2.43, 198.51.100.17, 127.0.0.1")
+    );
 
     connection.send("HTTP/1.0 200 OK\r\nVia: 1.1 far\r\nContent-Length: 0\r\n\r\n");
-    assert_eq!(client.head().get("via"), Some("1.1 far, 1.0 sidecar-output"));
+    assert_eq!(
+        client.head().get("via"),
+        Some("1.1 far, 1.0 sidecar-output")
+    );
 }
 
 #[test]
@@ -123,7 +134,10 @@ fn a_request_that_comes_around_again_is_refused() {
 
     let (answer, body) = client.message();
     assert_eq!(answer.status(), "508 Loop Detected");
-    assert_eq!(body, "the request has been here before: UPSTREAM leads back to this sidecar\n");
+    assert_eq!(
+        body,
+        "the request has been here before: UPSTREAM leads back to this sidecar\n"
+    );
     upstream.has_no_further_connection();
 }
 
@@ -188,7 +202,11 @@ fn an_upload_that_the_upstream_does_not_read_is_held_back() {
 
     let held_back = client.send_until_held_back();
     assert!(held_back < 100_000_000, "{held_back} bytes went somewhere");
-    assert!(sidecar.program.memory() < 16 << 20, "{} bytes", sidecar.program.memory());
+    assert!(
+        sidecar.program.memory() < 16 << 20,
+        "{} bytes",
+        sidecar.program.memory()
+    );
 }
 
 #[test]
@@ -203,7 +221,11 @@ fn an_answer_that_the_client_does_not_read_is_held_back() {
 
     let held_back = connection.send_until_held_back();
     assert!(held_back < 100_000_000, "{held_back} bytes went somewhere");
-    assert!(sidecar.program.memory() < 16 << 20, "{} bytes", sidecar.program.memory());
+    assert!(
+        sidecar.program.memory() < 16 << 20,
+        "{} bytes",
+        sidecar.program.memory()
+    );
 }
 
 #[test]
@@ -263,7 +285,11 @@ fn answers_without_a_body_have_none() {
         ("HEAD", "200 OK\r\nTransfer-Encoding: chunked", None),
         ("GET", "204 No Content", None),
         ("GET", "304 Not Modified\r\nETag: \"x\"", None),
-        ("GET", "304 Not Modified\r\nContent-Length: 1234", Some("1234")),
+        (
+            "GET",
+            "304 Not Modified\r\nContent-Length: 1234",
+            Some("1234"),
+        ),
         ("GET", "200 OK\r\nContent-Length: 0", Some("0")),
         ("POST", "200 OK\r\nContent-Length: 0", Some("0")),
     ] {
@@ -306,9 +332,8 @@ fn a_body_is_passed_on_whatever_the_method() {
 fn a_client_that_waits_for_consent_gets_it() {
     let upstream = Upstream::new();
     let sidecar = Sidecar::before(&upstream);
-    let mut client = sidecar.send(
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n",
-    );
+    let mut client = sidecar
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
 
     // It gets it when the upstream has taken the head, and can refuse the rest.
     let mut connection = upstream.accept();
@@ -324,9 +349,8 @@ fn a_client_that_waits_for_consent_gets_it() {
 #[test]
 fn a_client_that_waits_for_consent_need_not_send_what_nobody_takes() {
     let sidecar = Sidecar::start(&[("UPSTREAM", "http://127.0.0.1:1")]);
-    let mut client = sidecar.send(
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n",
-    );
+    let mut client = sidecar
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!(client.head().status(), "502 Bad Gateway");
 }
 
@@ -367,10 +391,16 @@ fn targets_keep_their_meaning() {
     let mut client = sidecar.connect();
     let mut connection = None;
     for (sent, received) in [
-        ("GET http://example.com/path?query HTTP/1.1", "GET /path?query HTTP/1.1"),
+        (
+            "GET http://example.com/path?query HTTP/1.1",
+            "GET /path?query HTTP/1.1",
+        ),
         ("GET http://example.com HTTP/1.1", "GET / HTTP/1.1"),
         ("OPTIONS * HTTP/1.1", "OPTIONS * HTTP/1.1"),
-        ("GET //two/slashes/../and%20dots HTTP/1.1", "GET //two/slashes/../and%20dots HTTP/1.1"),
+        (
+            "GET //two/slashes/../and%20dots HTTP/1.1",
+            "GET //two/slashes/../and%20dots HTTP/1.1",
+        ),
         ("GET /hello/ HTTP/1.1", "GET /hello/ HTTP/1.1"),
         ("GET /? HTTP/1.1", "GET /? HTTP/1.1"),
     ] {
@@ -389,15 +419,30 @@ fn what_is_not_forwarded_is_refused() {
     let upstream = Upstream::new();
     let sidecar = Sidecar::before(&upstream);
     for (request, status) in [
-        ("CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n", "501 Not Implemented"),
+        (
+            "CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n",
+            "501 Not Implemented",
+        ),
         ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", "501 Not Implemented"),
         ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", "400 Bad Request"),
-        ("GET example.com HTTP/1.1\r\nHost: a\r\n\r\n", "400 Bad Request"),
-        ("GET ftp://example.com/ HTTP/1.1\r\nHost: a\r\n\r\n", "400 Bad Request"),
+        (
+            "GET example.com HTTP/1.1\r\nHost: a\r\n\r\n",
+            "400 Bad Request",
+        ),
+        (
+            "GET ftp://example.com/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "400 Bad Request",
+        ),
         ("GET / HTTP/1.1\r\n\r\n", "400 Bad Request"),
-        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400 Bad Request"),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+            "400 Bad Request",
+        ),
         ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "400 Bad Request"),
-        ("OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n", "200 OK"),
+        (
+            "OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n",
+            "200 OK",
+        ),
     ] {
         let (head, body) = sidecar.send(request).message();
         assert_eq!(head.status(), status, "{request}");
@@ -420,9 +465,8 @@ fn counts_the_hops_of_options() {
 fn an_upgrade_is_not_passed_on() {
     let upstream = Upstream::new();
     let sidecar = Sidecar::before(&upstream);
-    let mut client = sidecar.send(
-        "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-    );
+    let mut client = sidecar
+        .send("GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
 
     // To the upstream it is an ordinary request, and its answer is passed back.
     let mut connection = upstream.accept();
@@ -448,7 +492,11 @@ fn serves_many_at_once_but_not_without_bound() {
     // All that have come so far are accepted before the next request is answered.
     first.send("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n");
     first.message();
-    assert!(sidecar.program.open_files() < 420, "{}", sidecar.program.open_files());
+    assert!(
+        sidecar.program.open_files() < 420,
+        "{}",
+        sidecar.program.open_files()
+    );
 }
 
 fn eventually_files(sidecar: &Sidecar, count: usize) {

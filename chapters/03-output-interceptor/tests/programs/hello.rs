@@ -52,7 +52,10 @@ fn refuses_to_be_posted_to() {
     assert_eq!(head.status(), "405 Method Not Allowed");
     assert_eq!(head.get("allow"), Some("GET, HEAD"));
     assert_eq!(body, "/hello takes GET and HEAD\n");
-    assert_eq!(sidecar.program.line(), "405 Method Not Allowed: /hello takes GET and HEAD");
+    assert_eq!(
+        sidecar.program.line(),
+        "405 Method Not Allowed: /hello takes GET and HEAD"
+    );
 }
 
 #[test]
@@ -63,7 +66,10 @@ fn says_that_it_forwards_nothing() {
     let (head, body) = client.message();
     assert_eq!(head.status(), "404 Not Found");
     assert_eq!(head.get("content-type"), Some("text/plain; charset=UTF-8"));
-    assert_eq!(body, "only /hello is answered here; the rest is forwarded where UPSTREAM is set\n");
+    assert_eq!(
+        body,
+        "only /hello is answered here; the rest is forwarded where UPSTREAM is set\n"
+    );
 }
 
 #[test]
@@ -88,12 +94,17 @@ fn an_upstream_that_cannot_be_is_one_line() {
     for (upstream, why) in [
         ("https://127.0.0.1", "it does not begin with http://"),
         ("127.0.0.1:9000", "it does not begin with http://"),
-        ("http://127.0.0.1:9000/api", "it goes on after the port; the path of a request is kept"),
+        (
+            "http://127.0.0.1:9000/api",
+            "it goes on after the port; the path of a request is kept",
+        ),
         ("http://127.0.0.1:90000", "its port is none"),
         ("http://user@127.0.0.1:9000", "it names a user"),
     ] {
-        let sidecar =
-            Program::start(env!("CARGO_BIN_EXE_sidecar-output"), &[("UPSTREAM", upstream)]);
+        let sidecar = Program::start(
+            env!("CARGO_BIN_EXE_sidecar-output"),
+            &[("UPSTREAM", upstream)],
+        );
         let (status, printed) = sidecar.ended();
         assert_eq!(status.code(), Some(2));
         let expected = format!(

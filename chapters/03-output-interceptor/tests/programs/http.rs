@@ -1,7 +1,8 @@
 //! HTTP by the byte: both ends of what passes through the sidecar are played by the test.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use crate::kit::{PATIENCE, Program, ReservedAddress, eventually};
 
@@ -32,7 +33,9 @@ impl Sidecar {
     }
 
     pub(crate) fn connect(&self) -> Connection {
-        Connection::new(eventually("the sidecar listens", || TcpStream::connect(self.address).ok()))
+        Connection::new(eventually("the sidecar listens", || {
+            TcpStream::connect(self.address).ok()
+        }))
     }
 
     /// Sends bytes over a new connection.
@@ -87,7 +90,10 @@ impl Connection {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, read: Vec::new() }
+        Self {
+            stream,
+            read: Vec::new(),
+        }
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -99,9 +105,22 @@ impl Connection {
         self.stream.write_all(bytes.as_ref())
     }
 
-    /// Says that nothing more will be sent.
-    pub(crate) fn finish_sending(&self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
+    /// Sends until nothing more is taken for a while, and returns how many bytes were.
+    pub(crate) fn send_until_held_back(&mut self) -> usize {
+        self.stream
+            .set_write_timeout(Some(Duration::from_secs(1)))
+            .unwrap();
+        let mut sent = 0;
+        while sent < 200_000_000 {
+            match self.stream.write(&[b'a'; 65536]) {
+                Ok(length) => sent += length,
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
+                    break;
+                }
+            }
+        }
+        sent
     }
 
     fn read_more(&mut self) -> io::Result<usize> {
@@ -114,7 +133,10 @@ impl Connection {
     /// Reads up to and with `end`; an error if the connection ends before it.
     fn read_through(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
         loop {
-            let found = self.read.windows(end.len()).position(|window| window == end);
+            let found = self
+                .read
+                .windows(end.len())
+                .position(|window| window == end);
             if let Some(start) = found {
                 return Ok(self.read.drain(..start + end.len()).collect());
             }

@@ -58,18 +58,27 @@ impl Program {
         }
     }
 
-    /// Waits until the program has a handler for SIGTERM: before that, the signal would kill it.
-    pub(crate) fn wait_until_it_handles_sigterm(&self) {
-        let status = format!("/proc/{}/status", self.child.id());
-        eventually("the program handles SIGTERM", || {
-            let status = fs::read_to_string(&status).unwrap();
-            let caught = status
-                .lines()
-                .find_map(|line| line.strip_prefix("SigCgt:"))
-                .unwrap();
-            let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
-            (caught & 1 << (Signal::TERM.as_raw() - 1) != 0).then_some(())
-        });
+    /// The memory that the program has in use, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let resident = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        resident
+            .trim()
+            .strip_suffix(" kB")
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+            * 1024
+    }
+
+    /// How many files the program has open.
+    pub(crate) fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .unwrap()
+            .count()
     }
 
     /// Sends a signal.

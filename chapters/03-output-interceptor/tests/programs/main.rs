@@ -1,10 +1,7 @@
 //! What the programs of chapter 3 promise, tested from outside, with bytes over sockets and
 //! without any engine.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod ending;
 mod failures;

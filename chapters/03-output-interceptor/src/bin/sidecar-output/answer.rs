@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, EXPECT, HeaderValue};
+use hyper::server::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
@@ -18,6 +19,8 @@ pub(crate) type Answer = Response<Either<Full<Bytes>, Incoming>>;
 
 /// What all connections share.
 pub(crate) struct Sidecar {
+    /// How a connection is served.
+    pub(crate) http: http1::Builder,
     /// Where requests are forwarded to, if anywhere.
     pub(crate) upstream: Option<Upstream>,
 }

@@ -86,7 +86,7 @@ pub(crate) fn is_signed(headers: &HeaderMap) -> bool {
 /// the first one. hyper reads by the letter of the standard and writes the framing of what it
 /// passes on anew; what is refused here is what the standard lets one accept in hope.
 pub(crate) fn ambiguous_framing(headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
-    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
+    let lengths = list(headers, &CONTENT_LENGTH).count();
     let mut codings = list(headers, &TRANSFER_ENCODING);
     match (codings.next(), codings.next()) {
         (None, _) if lengths > 1 => Some((StatusCode::BAD_REQUEST, "more than one Content-Length")),

@@ -53,12 +53,14 @@ async fn run() -> anyhow::Result<()> {
     // How long the upstream may take to accept a connection, and to begin its answer.
     let timeout: Duration = setting("TIMEOUT", "5s");
     let upstream = optional_setting("UPSTREAM").map(|address| Upstream::new(address, timeout));
-    let sidecar = Arc::new(Sidecar { upstream });
     // How long a client may take to send the head of its next request. One that sends it byte by
     // byte, or never, would otherwise hold its place among CONNECTIONS for ever.
     let head_timeout: Duration = setting("HEAD_TIMEOUT", "30s");
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(BUFFER);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(head_timeout)
+        .max_buf_size(BUFFER);
+    let sidecar = Arc::new(Sidecar { http, upstream });
 
     let mut told_to_end = pin!(told_to_end());
     let listener = TcpListener::bind(listen)
@@ -108,14 +110,10 @@ async fn serve(
     let _ = stream.set_nodelay(true);
     let client = HeaderValue::from_str(&client.ip().to_canonical().to_string())
         .expect("an address is made of digits, dots and colons");
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(BUFFER)
-        .serve_connection(
-            TokioIo::new(stream),
-            service_fn(|request| sidecar.answer(request, &client)),
-        );
+    let mut connection = sidecar.http.serve_connection(
+        TokioIo::new(stream),
+        service_fn(|request| sidecar.answer(request, &client)),
+    );
 
     let served = tokio::select! {
         // In this order, so that a request that has arrived is seen before the time to leave.

@@ -84,8 +84,17 @@ impl Upstream {
                     // order is not to be placed twice.
                     Some(unsent) if !is_new => request = unsent,
                     unsent => {
-                        let why = format!("no answer from the upstream: {}", cause(error.error()));
-                        let refusal = Refusal::new(StatusCode::BAD_GATEWAY, why);
+                        let why = cause(error.error());
+                        // hyper's word for a request whose own body failed.
+                        let refusal = if error.error().is_user() {
+                            Refusal::new(
+                                StatusCode::BAD_REQUEST,
+                                format!("the request breaks off: {why}"),
+                            )
+                        } else {
+                            let why = format!("no answer from the upstream: {why}");
+                            Refusal::new(StatusCode::BAD_GATEWAY, why)
+                        };
                         return Err(match unsent {
                             Some(request) => refusal.of(request.into_body().body),
                             None => refusal,
@@ -257,6 +266,9 @@ impl Setting for Address {
         let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err("it does not begin with http://".to_owned());
         };
+        if authority.as_str().contains('@') {
+            return Err("it names a user".to_owned());
+        }
         if uri.path() != "/" || uri.query().is_some() {
             return Err("it goes on after the port; the path of a request is kept".to_owned());
         }

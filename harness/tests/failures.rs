@@ -1,0 +1,122 @@
+//! A run that fails says which container it is about, what happened to it, its last lines, and
+//! what to try; and it says so as soon as it can no longer succeed.
+#![cfg(target_os = "linux")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use harness::diagnosis::Failure;
+use harness::engine::Sandbox;
+use harness::manifest::Manifest;
+use harness::run::Plan;
+use harness::scenario::Scenario;
+use harness::workspace::Workspace;
+use tokio::sync::watch;
+
+/// Longer than any of these needs, and much shorter than the pauses between restarts add up to.
+const PATIENCE: Duration = Duration::from_secs(50);
+
+/// Runs a pod that consists of these containers and volumes until `wait` holds, which it never
+/// does, and returns why.
+async fn failure(chapter: &str, containers: &str, volumes: &str, wait: &str) -> Failure {
+    let pod = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: broken}}\nspec:\n  \
+         terminationGracePeriodSeconds: 2\n  \
+         securityContext: {{runAsNonRoot: true, runAsUser: 65532, runAsGroup: 65532, seccompProfile: {{type: RuntimeDefault}}}}\n  \
+         volumes: [{volumes}]\n  containers:\n{containers}"
+    );
+    let steps = format!("shows = 'a failure'\n[[step]]\nwait = {{ {wait} }}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned();
+    let workspace = Workspace::at(root.clone());
+    let chapter = workspace.select(chapter).unwrap().remove(0);
+    let name = chapter.name.clone();
+    let images = tokio::task::spawn_blocking(move || harness::image::build(&root, &name, &mut |_| {}));
+    let plan = Plan {
+        chapter,
+        name: "broken".to_owned(),
+        scenario: Scenario::parse(&steps).unwrap(),
+        manifest: Manifest::parse("broken.yaml", &pod).unwrap(),
+        images: images.await.unwrap().unwrap(),
+    };
+    let engine = Sandbox::new(PathBuf::from(env!("CARGO_BIN_EXE_pod-supervisor"))).await.unwrap();
+    let (_ask, interrupt) = watch::channel(false);
+    let mut ignore = |_: &_| {};
+    let run = plan.run(&engine, interrupt, &mut ignore);
+    let outcome = tokio::time::timeout(PATIENCE, run).await.expect("it ends by itself").unwrap();
+    outcome.failure.expect("the run fails")
+}
+
+/// A container of the manifest. `more` are further fields, in YAML's flow style.
+fn container(name: &str, image: &str, more: &str) -> String {
+    format!(
+        "  - {{name: {name}, image: 'sidecar-examples:{image}', imagePullPolicy: Never, \
+         resources: {{requests: {{cpu: 10m, memory: 8Mi}}, limits: {{cpu: 100m, memory: 32Mi}}}}, \
+         securityContext: {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {{drop: [ALL]}}}}{more}}}\n"
+    )
+}
+
+/// What a reader is shown.
+fn assert_says(failure: &Failure, signs: &[&str]) {
+    let shown = failure.to_string();
+    for sign in signs {
+        assert!(shown.contains(sign), "it does not say {sign:?}:\n{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_panics_at_once() {
+    let naive = container("poller", "input-sidecar-naive", "");
+    let failure = failure("2", &naive, "", "container = 'poller', line = 'Hello'").await;
+    assert_eq!(failure.container.as_deref(), Some("poller"));
+    assert_says(&failure, &["crashes again and again", "exit code 101", "| called `Result::unwrap()`", "poller panicked"]);
+}
+
+#[tokio::test]
+async fn a_program_that_never_gets_ready() {
+    let probe = ", readinessProbe: {tcpSocket: {port: 7878}, periodSeconds: 1}";
+    let app = container("app", "input-http-server", probe);
+    let failure = failure("2", &app, "", "container = 'app', state = 'ready'").await;
+    assert_says(&failure, &["app does not get ready", "connection refused", "needs an exec probe"]);
+}
+
+#[tokio::test]
+async fn a_wrong_image_name() {
+    let app = container("app", "input-sidecra", "");
+    let failure = failure("2", &app, "", "container = 'app', state = 'started'").await;
+    assert_says(&failure, &["ErrImageNeverPull", "`sidecar-examples:input-sidecar` is"]);
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_twice() {
+    let both = container("one", "input-http-server", "") + &container("other", "input-http-server", "");
+    let failure = failure("2", &both, "", "container = 'other', line = 'receive'").await;
+    assert_says(&failure, &["other", "exit code 1", "each port can be taken once"]);
+}
+
+#[tokio::test]
+async fn a_read_only_place() {
+    let app = container("app", "webserver", ", env: [{name: LOG_PATH, value: /log}]");
+    let failure = failure("1", &app, "", "container = 'app', line = 'GET'").await;
+    assert_says(&failure, &["Read-only file system", "mount an emptyDir there"]);
+}
+
+#[tokio::test]
+async fn a_program_that_its_image_does_not_have() {
+    let app = container("app", "webserver", ", command: [/webservice]");
+    let failure = failure("1", &app, "", "container = 'app', state = 'started'").await;
+    assert_says(&failure, &["app cannot start", "run /webservice", "without `command`"]);
+}
+
+#[tokio::test]
+async fn a_config_map_that_is_not_there() {
+    let app = container("app", "webserver", ", envFrom: [{configMapRef: {name: settings}}]");
+    let failure = failure("1", &app, "", "container = 'app', state = 'started'").await;
+    assert_says(&failure, &["CreateContainerConfigError", "configmap \"settings\" not found", "same manifest"]);
+}
+
+#[tokio::test]
+async fn a_setting_that_cannot_be_understood() {
+    let app = container("poller", "input-sidecar", ", env: [{name: INTERVAL, value: soon}]");
+    let failure = failure("2", &app, "", "container = 'poller', line = 'Hello'").await;
+    assert_says(&failure, &["INTERVAL=\"soon\"", "15s or 50ms would do"]);
+}
