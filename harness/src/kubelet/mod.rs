@@ -451,7 +451,7 @@ impl Shared {
             let first = stop.is_none();
             stop.get_or_insert(Stop { grace });
             first
-        });
+        })
     }
 
     /// Waits until a container may be told to end: native sidecars after all others, the last
