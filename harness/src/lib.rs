@@ -7,7 +7,6 @@ pub mod engine;
 mod http;
 pub mod image;
 pub mod kubelet;
-#[path = "manifest_stub.rs"]
 pub mod manifest;
 pub mod recording;
 pub mod run;

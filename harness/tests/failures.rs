@@ -26,11 +26,15 @@ async fn failure(chapter: &str, containers: &str, volumes: &str, wait: &str) -> 
          volumes: [{volumes}]\n  containers:\n{containers}"
     );
     let steps = format!("shows = 'a failure'\n[[step]]\nwait = {{ {wait} }}");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned();
     let workspace = Workspace::at(root.clone());
     let chapter = workspace.select(chapter).unwrap().remove(0);
     let name = chapter.name.clone();
-    let images = tokio::task::spawn_blocking(move || harness::image::build(&root, &name, &mut |_| {}));
+    let images =
+        tokio::task::spawn_blocking(move || harness::image::build(&root, &name, &mut |_| {}));
     let plan = Plan {
         chapter,
         name: "broken".to_owned(),
@@ -38,11 +42,16 @@ async fn failure(chapter: &str, containers: &str, volumes: &str, wait: &str) -> 
         manifest: Manifest::parse("broken.yaml", &pod).unwrap(),
         images: images.await.unwrap().unwrap(),
     };
-    let engine = Sandbox::new(PathBuf::from(env!("CARGO_BIN_EXE_pod-supervisor"))).await.unwrap();
+    let engine = Sandbox::new(PathBuf::from(env!("CARGO_BIN_EXE_pod-supervisor")))
+        .await
+        .unwrap();
     let (_ask, interrupt) = watch::channel(false);
     let mut ignore = |_: &_| {};
     let run = plan.run(&engine, interrupt, &mut ignore);
-    let outcome = tokio::time::timeout(PATIENCE, run).await.expect("it ends by itself").unwrap();
+    let outcome = tokio::time::timeout(PATIENCE, run)
+        .await
+        .expect("it ends by itself")
+        .unwrap();
     outcome.failure.expect("the run fails")
 }
 
@@ -68,7 +77,15 @@ async fn a_program_that_panics_at_once() {
     let naive = container("poller", "input-sidecar-naive", "");
     let failure = failure("2", &naive, "", "container = 'poller', line = 'Hello'").await;
     assert_eq!(failure.container.as_deref(), Some("poller"));
-    assert_says(&failure, &["crashes again and again", "exit code 101", "| called `Result::unwrap()`", "poller panicked"]);
+    assert_says(
+        &failure,
+        &[
+            "crashes again and again",
+            "exit code 101",
+            "| called `Result::unwrap()`",
+            "poller panicked",
+        ],
+    );
 }
 
 #[tokio::test]
@@ -76,47 +93,82 @@ async fn a_program_that_never_gets_ready() {
     let probe = ", readinessProbe: {tcpSocket: {port: 7878}, periodSeconds: 1}";
     let app = container("app", "input-http-server", probe);
     let failure = failure("2", &app, "", "container = 'app', state = 'ready'").await;
-    assert_says(&failure, &["app does not get ready", "connection refused", "needs an exec probe"]);
+    assert_says(
+        &failure,
+        &[
+            "app does not get ready",
+            "connection refused",
+            "needs an exec probe",
+        ],
+    );
 }
 
 #[tokio::test]
 async fn a_wrong_image_name() {
     let app = container("app", "input-sidecra", "");
     let failure = failure("2", &app, "", "container = 'app', state = 'started'").await;
-    assert_says(&failure, &["ErrImageNeverPull", "`sidecar-examples:input-sidecar` is"]);
+    assert_says(
+        &failure,
+        &["ErrImageNeverPull", "`sidecar-examples:input-sidecar` is"],
+    );
 }
 
 #[tokio::test]
 async fn a_port_that_is_taken_twice() {
-    let both = container("one", "input-http-server", "") + &container("other", "input-http-server", "");
+    let both =
+        container("one", "input-http-server", "") + &container("other", "input-http-server", "");
     let failure = failure("2", &both, "", "container = 'other', line = 'receive'").await;
-    assert_says(&failure, &["other", "exit code 1", "each port can be taken once"]);
+    assert_says(
+        &failure,
+        &["other", "exit code 1", "each port can be taken once"],
+    );
 }
 
 #[tokio::test]
 async fn a_read_only_place() {
     let app = container("app", "webserver", ", env: [{name: LOG_PATH, value: /log}]");
     let failure = failure("1", &app, "", "container = 'app', line = 'GET'").await;
-    assert_says(&failure, &["Read-only file system", "mount an emptyDir there"]);
+    assert_says(
+        &failure,
+        &["Read-only file system", "mount an emptyDir there"],
+    );
 }
 
 #[tokio::test]
 async fn a_program_that_its_image_does_not_have() {
     let app = container("app", "webserver", ", command: [/webservice]");
     let failure = failure("1", &app, "", "container = 'app', state = 'started'").await;
-    assert_says(&failure, &["app cannot start", "run /webservice", "without `command`"]);
+    assert_says(
+        &failure,
+        &["app cannot start", "run /webservice", "without `command`"],
+    );
 }
 
 #[tokio::test]
 async fn a_config_map_that_is_not_there() {
-    let app = container("app", "webserver", ", envFrom: [{configMapRef: {name: settings}}]");
+    let app = container(
+        "app",
+        "webserver",
+        ", envFrom: [{configMapRef: {name: settings}}]",
+    );
     let failure = failure("1", &app, "", "container = 'app', state = 'started'").await;
-    assert_says(&failure, &["CreateContainerConfigError", "configmap \"settings\" not found", "same manifest"]);
+    assert_says(
+        &failure,
+        &[
+            "CreateContainerConfigError",
+            "configmap \"settings\" not found",
+            "same manifest",
+        ],
+    );
 }
 
 #[tokio::test]
 async fn a_setting_that_cannot_be_understood() {
-    let app = container("poller", "input-sidecar", ", env: [{name: INTERVAL, value: soon}]");
+    let app = container(
+        "poller",
+        "input-sidecar",
+        ", env: [{name: INTERVAL, value: soon}]",
+    );
     let failure = failure("2", &app, "", "container = 'poller', line = 'Hello'").await;
     assert_says(&failure, &["INTERVAL=\"soon\"", "15s or 50ms would do"]);
 }

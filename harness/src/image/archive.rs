@@ -45,35 +45,7 @@ pub(super) fn pack<'p>(
         annotations: BTreeMap::new(),
     };
 
-    let platform = Platform {
-        architecture: architecture().to_owned(),
-        os: "linux".to_owned(),
-    };
-    let config = Config {
-        // A time of its own would give each build an id of its own.
-        created: "1970-01-01T00:00:00Z".to_owned(),
-        platform: platform.clone(),
-        config: Execution {
-            user: USER.to_owned(),
-            // Where a runtime looks for a program that is named without its folder. Left out,
-            // each engine would set a default of its own.
-            env: vec!["PATH=/".to_owned()],
-            entrypoint: vec![format!("/{program}")],
-            cmd: Vec::new(),
-            working_dir: "/".to_owned(),
-            labels: BTreeMap::from([
-                (
-                    "org.opencontainers.image.title".to_owned(),
-                    program.to_owned(),
-                ),
-                (PACKAGE_LABEL.to_owned(), package.to_owned()),
-            ]),
-        },
-        rootfs: RootFs {
-            kind: "layers".to_owned(),
-            diff_ids: vec![layer.digest.clone()],
-        },
-    };
+    let config = configuration(package, program, &layer.digest);
     let config_blob = json(&config);
     let config_at = descriptor(CONFIG_TYPE, &config_blob);
     let manifest_blob = json(&Manifest {
@@ -86,7 +58,7 @@ pub(super) fn pack<'p>(
     // containerd wants the name in full; Docker gives and takes it without its own registry.
     let name = format!("{REPOSITORY}:{program}");
     let manifest_at = Descriptor {
-        platform: Some(platform),
+        platform: Some(config.platform.clone()),
         annotations: BTreeMap::from([
             (
                 NAME_ANNOTATION.to_owned(),
@@ -140,6 +112,37 @@ pub(super) fn pack<'p>(
     let mut tail = layer_tail;
     tail.resize(tail.len() + END, 0);
     (image, [head.into(), binary.into(), tail.into()])
+}
+
+fn configuration(package: &str, program: &str, layer_digest: &str) -> Config {
+    let labels = [
+        ("org.opencontainers.image.title", program),
+        (PACKAGE_LABEL, package),
+    ];
+    Config {
+        // A time of its own would give each build an id of its own.
+        created: "1970-01-01T00:00:00Z".to_owned(),
+        platform: Platform {
+            architecture: architecture().to_owned(),
+            os: "linux".to_owned(),
+        },
+        config: Execution {
+            user: USER.to_owned(),
+            // Where a runtime looks for a program that is named without its folder. Left out,
+            // each engine would set a default of its own.
+            env: vec!["PATH=/".to_owned()],
+            entrypoint: vec![format!("/{program}")],
+            cmd: Vec::new(),
+            working_dir: "/".to_owned(),
+            labels: labels
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+        },
+        rootfs: RootFs {
+            kind: "layers".to_owned(),
+            diff_ids: vec![layer_digest.to_owned()],
+        },
+    }
 }
 
 /// What OCI calls this machine's processor: programs are built for no other.

@@ -15,6 +15,8 @@ mod toolchain;
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 pub use build::{BuildError, Progress, build};
 pub use read::unpack_layer;
 pub use toolchain::{Lack, Toolchain, toolchain};
@@ -30,7 +32,7 @@ pub const PACKAGE_LABEL: &str = "sidecar-workbook.package";
 ///
 /// The archive is an OCI layout that has Docker's `manifest.json` too. Docker, containerd and
 /// [`unpack_layer`] read one and the same file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
     /// The name that manifests have for it, as `sidecar-examples:input-sidecar`.
     pub name: String,
@@ -38,7 +40,9 @@ pub struct Image {
     pub program: String,
     /// The package that the program is from.
     pub package: String,
-    /// The digest of its configuration, as `sha256:…`. Docker and the kubelet call it the image id.
+    /// The digest of its configuration, as `sha256:…`. Docker calls it the image id, and so does
+    /// the kubelet if `ctr images import` brought the archive to the node. (`kind load
+    /// image-archive` also keeps the archive's index, and the kubelet then names that.)
     pub id: String,
     /// The digest of its OCI manifest. A Docker daemon that keeps images in containerd calls this
     /// the image id.
@@ -52,7 +56,7 @@ pub struct Image {
 }
 
 /// How a container of an image starts, where the manifest does not say.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageConfig {
     /// The program.
     pub entrypoint: Vec<String>,

@@ -47,29 +47,57 @@ pub enum Lack {
     },
     /// There is no C library that a program could take along.
     StaticLibc {
-        /// What would do, best first.
-        mends: Vec<String>,
+        /// A target that has one.
+        other: String,
     },
 }
 
 impl Lack {
-    /// What would do about it: one command, or a few to choose from.
+    /// What would do about it on this machine.
     #[must_use]
     pub fn mend(&self) -> String {
+        self.mend_on(&fs::read_to_string("/etc/os-release").unwrap_or_default())
+    }
+
+    /// What would do on a machine that says this of its system.
+    fn mend_on(&self, os_release: &str) -> String {
         match self {
             Self::Compiler { .. } => "install Rust from https://rustup.rs".to_owned(),
             Self::Processor { .. } => {
                 "use a machine with an x86_64 or aarch64 processor".to_owned()
             }
             Self::Target { target } => format!("rustup target add {target}"),
-            Self::Linker { .. } => {
-                "install a C compiler: Debian and Ubuntu have it in gcc and libc6-dev, \
-                 Fedora and Arch in gcc"
-                    .to_owned()
+            Self::Linker { .. } => match family(os_release) {
+                Some("debian") => "sudo apt install gcc libc6-dev".to_owned(),
+                Some("fedora") => "sudo dnf install gcc".to_owned(),
+                Some("suse") => "sudo zypper install gcc".to_owned(),
+                Some("arch") => "sudo pacman -S gcc".to_owned(),
+                _ => "install a C compiler, with a program that is called cc".to_owned(),
+            },
+            Self::StaticLibc { other } => {
+                let by_rustup = format!("rustup target add {other}");
+                let by_system = match family(os_release) {
+                    Some("debian") => "sudo apt install libc6-dev",
+                    Some("fedora") => "sudo dnf install glibc-static",
+                    Some("suse") => "sudo zypper install glibc-devel-static",
+                    Some("arch") => "sudo pacman -S glibc",
+                    _ => return by_rustup,
+                };
+                format!("{by_system}, or, without root, {by_rustup}")
             }
-            Self::StaticLibc { mends } => mends.join(", or "),
         }
     }
+}
+
+/// The family of distributions that a machine's belongs to, by its `os-release(5)`.
+fn family(os_release: &str) -> Option<&'static str> {
+    let value = |key| os_release.lines().find_map(|line| line.strip_prefix(key));
+    let words = [value("ID="), value("ID_LIKE=")].into_iter().flatten();
+    let mut words = words.flat_map(|words| words.trim_matches('"').split_whitespace());
+    words.find_map(|word| {
+        let families = ["debian", "fedora", "suse", "arch"];
+        families.into_iter().find(|family| *family == word)
+    })
 }
 
 impl fmt::Display for Lack {
@@ -90,7 +118,7 @@ impl fmt::Display for Lack {
             Self::StaticLibc { .. } => {
                 write!(
                     f,
-                    "there is no static C library (libc.a), and images have no other files"
+                    "there is no static C library (libc.a), and an image has no other one"
                 )
             }
         }
@@ -112,48 +140,49 @@ pub fn toolchain(workspace: &Path) -> Result<Toolchain, Lack> {
         "riscv64" => "riscv64gc",
         name => return Err(Lack::Processor { name }),
     };
-    let [musl, gnu] = ["musl", "gnu"].map(|libc| format!("{processor}-unknown-linux-{libc}"));
     // The compiler is told of this folder, and would start afresh for another spelling of it.
     let workspace = workspace
         .canonicalize()
         .unwrap_or_else(|_| workspace.to_owned());
     let targets = compiler_targets(&workspace)?;
-    let has = |target: &str| targets.join(target).join("lib").is_dir();
-    let found = |target, linker| {
-        Ok(Toolchain {
-            workspace: workspace.clone(),
-            target,
-            linker,
-        })
-    };
-
-    if !cfg!(target_os = "linux") {
+    let has_target = |target: &str| targets.join(target).join("lib").is_dir();
+    let (target, linker) = if cfg!(target_os = "linux") {
+        (choose(processor, has_target, has_static_libc)?, None)
+    } else {
         // The linker of another system cannot make programs for Linux. The compiler brings one
         // that can, and with musl's target comes all that has to be linked.
-        return if has(&musl) {
-            found(musl, Some("rust-lld"))
-        } else {
-            Err(Lack::Target { target: musl })
-        };
+        let target = format!("{processor}-unknown-linux-musl");
+        if !has_target(&target) {
+            return Err(Lack::Target { target });
+        }
+        (target, Some("rust-lld"))
+    };
+    Ok(Toolchain {
+        workspace,
+        target,
+        linker,
+    })
+}
+
+/// Chooses a target on Linux.
+fn choose(
+    processor: &str,
+    has_target: impl Fn(&str) -> bool,
+    has_static_libc: impl Fn(&str) -> Result<bool, Lack>,
+) -> Result<String, Lack> {
+    let [musl, gnu] = ["musl", "gnu"].map(|libc| format!("{processor}-unknown-linux-{libc}"));
+    // musl's target has its C library with it, and so depends on nothing of this machine but the
+    // linker.
+    if has_target(&musl) {
+        return has_static_libc(&musl).map(|_| musl);
     }
-    // The target for musl has its C library with it, and so depends on nothing of this machine
-    // but the linker.
-    if has(&musl) {
-        static_libc(&musl)?;
-        return found(musl, None);
-    }
-    if !has(&gnu) {
+    if !has_target(&gnu) {
         return Err(Lack::Target { target: musl });
     }
-    if !static_libc(&gnu)?.is_absolute() {
-        let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-        let by_rustup = targets
-            .components()
-            .any(|part| part.as_os_str() == "toolchains");
-        let mends = static_libc_mends(&os_release, by_rustup.then_some(&*musl));
-        return Err(Lack::StaticLibc { mends });
+    if !has_static_libc(&gnu)? {
+        return Err(Lack::StaticLibc { other: musl });
     }
-    found(gnu, None)
+    Ok(gnu)
 }
 
 /// The folder where the compiler that cargo will run keeps its targets.
@@ -187,15 +216,16 @@ pub(super) fn cargo() -> PathBuf {
         .into()
 }
 
-/// Asks the linker for its static C library. One that has it answers with an absolute path.
-fn static_libc(target: &str) -> Result<PathBuf, Lack> {
+/// Whether this machine's linker has a static C library.
+fn has_static_libc(target: &str) -> Result<bool, Lack> {
     let variable = target.to_uppercase().replace('-', "_");
     let named = env::var_os(format!("CARGO_TARGET_{variable}_LINKER"));
     let program = PathBuf::from(named.unwrap_or_else(|| OsString::from("cc")));
     let mut command = Command::new(&program);
     command.arg("-print-file-name=libc.a");
     match first_line_of(command) {
-        Ok(answer) => Ok(answer.into()),
+        // A file that it does not find has no folder in the answer.
+        Ok(answer) => Ok(Path::new(&answer).is_absolute()),
         Err(error) => Err(Lack::Linker { program, error }),
     }
 }
@@ -216,45 +246,47 @@ fn first_line_of(mut command: Command) -> Result<String, String> {
     Ok(said.lines().next().unwrap_or_default().to_owned())
 }
 
-/// What gives a machine a static C library: rustup, which needs no root, or its distribution.
-fn static_libc_mends(os_release: &str, rustup_target: Option<&str>) -> Vec<String> {
-    let words: Vec<&str> = os_release
-        .lines()
-        .filter_map(|line| {
-            line.strip_prefix("ID=")
-                .or_else(|| line.strip_prefix("ID_LIKE="))
-        })
-        .flat_map(|value| value.trim_matches('"').split_whitespace())
-        .collect();
-    let is = |names: &[&str]| words.iter().any(|word| names.contains(word));
-    let of_distribution = if is(&["debian", "ubuntu"]) {
-        "sudo apt install libc6-dev"
-    } else if is(&["fedora", "rhel", "centos"]) {
-        "sudo dnf install glibc-static"
-    } else if is(&["suse", "opensuse"]) {
-        "sudo zypper install glibc-devel-static"
-    } else if is(&["arch"]) {
-        "sudo pacman -S glibc"
-    } else {
-        "install the static C library of this machine's distribution"
-    };
-    let by_rustup = rustup_target.map(|target| format!("rustup target add {target}"));
-    by_rustup
-        .into_iter()
-        .chain([of_distribution.to_owned()])
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const MUSL: &str = "x86_64-unknown-linux-musl";
+    const GNU: &str = "x86_64-unknown-linux-gnu";
+
     #[test]
-    fn a_mend_is_for_the_distribution_at_hand() {
+    fn a_target_needs_a_linker_and_a_static_libc() {
+        let (yes, no) = (|_: &str| Ok(true), |_: &str| Ok(false));
+        let linker = Lack::Linker {
+            program: "cc".into(),
+            error: "none".into(),
+        };
+        let none = |_: &str| Err(linker.clone());
+        let (is_musl, is_gnu) = (|target: &str| target == MUSL, |target: &str| target == GNU);
+
+        assert_eq!(choose("x86_64", |_| true, yes), Ok(MUSL.to_owned()));
+        assert_eq!(choose("x86_64", is_musl, no), Ok(MUSL.to_owned()));
+        assert_eq!(choose("x86_64", is_gnu, yes), Ok(GNU.to_owned()));
+        let lack = Lack::StaticLibc {
+            other: MUSL.to_owned(),
+        };
+        assert_eq!(choose("x86_64", is_gnu, no), Err(lack));
+        let lack = Lack::Target {
+            target: MUSL.to_owned(),
+        };
+        assert_eq!(choose("x86_64", |_| false, yes), Err(lack));
+        assert_eq!(choose("x86_64", is_musl, none), Err(linker.clone()));
+        assert_eq!(choose("x86_64", is_gnu, none), Err(linker.clone()));
+    }
+
+    #[test]
+    fn a_mend_is_for_the_system_at_hand() {
+        let lack = Lack::StaticLibc {
+            other: MUSL.to_owned(),
+        };
         for (os_release, command) in [
             ("NAME=x\nID=debian\n", "sudo apt install libc6-dev"),
             (
-                "ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n",
+                "ID_LIKE=\"ubuntu debian\"\nID=linuxmint\n",
                 "sudo apt install libc6-dev",
             ),
             (
@@ -266,27 +298,10 @@ mod tests {
                 "sudo zypper install glibc-devel-static",
             ),
             ("ID=manjaro\nID_LIKE=arch\n", "sudo pacman -S glibc"),
-            (
-                "",
-                "install the static C library of this machine's distribution",
-            ),
         ] {
-            assert_eq!(
-                static_libc_mends(os_release, None),
-                [command],
-                "{os_release}"
-            );
+            let mend = format!("{command}, or, without root, rustup target add {MUSL}");
+            assert_eq!(lack.mend_on(os_release), mend);
         }
-    }
-
-    #[test]
-    fn with_rustup_the_first_mend_needs_no_root() {
-        let lack = Lack::StaticLibc {
-            mends: static_libc_mends("ID=fedora\n", Some("x86_64-unknown-linux-musl")),
-        };
-        assert_eq!(
-            lack.mend(),
-            "rustup target add x86_64-unknown-linux-musl, or sudo dnf install glibc-static"
-        );
+        assert_eq!(lack.mend_on(""), format!("rustup target add {MUSL}"));
     }
 }

@@ -128,7 +128,7 @@ pub(super) fn container(
         .unwrap_or_else(|| image.config.working_dir.clone());
     Ok(ContainerSpec {
         id,
-        image: image.archive.clone(),
+        image: image.clone(),
         command,
         env: with_image_environment(env, pod, image),
         working_dir: if working_dir.is_empty() {

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
 use crate::byte_string::ByteString;
+use crate::image::Image;
 
 /// The isolated surroundings of one pod, in which containers can be started.
 ///
@@ -120,8 +121,8 @@ pub struct VolumeFile {
 pub struct ContainerSpec {
     /// A name that no other container of the pod has, now or before.
     pub id: String,
-    /// The archive of the image.
-    pub image: PathBuf,
+    /// The image.
+    pub image: Image,
     /// The program and its arguments; never empty.
     pub command: Vec<String>,
     /// The environment, in order.

@@ -141,8 +141,7 @@ fn build_root(spec: &ContainerSpec, pod: &supervisor::Pod, archive: File) -> Ste
     let root = Path::new(supervisor::ROOTS).join(&spec.id);
     fs::create_dir(&root).during(|| "make the root folder".into())?;
     mount_tmpfs(&root, WRITABLE_LAYER, 0o755)?;
-    crate::image::unpack_layer(&archive, &root)
-        .during(|| format!("unpack {}", spec.image.display()))?;
+    crate::image::unpack_layer(&archive, &root).during(|| format!("unpack {}", spec.image.name))?;
     drop(archive);
 
     let inside = |path: &str| root.join(path.trim_start_matches('/'));

@@ -424,8 +424,9 @@ impl Runtime for Pod {
     }
 
     async fn start(&self, spec: ContainerSpec) -> Result<Process, StartError> {
-        let archive = File::open(&spec.image)
-            .map_err(|error| failed(format!("open the image {}", spec.image.display()), error))?;
+        // Refused if another build has put another image in its place meanwhile.
+        let opened = spec.image.open_archive();
+        let archive = opened.map_err(|error| failed("open the image", error))?;
         let id = spec.id.clone();
         let plan = Plan {
             spec,

@@ -157,7 +157,7 @@ fn a_client_that_stops_in_the_middle_of_its_request_is_408() {
     let (head, body) = client.message();
     assert_eq!(head.status(), "408 Request Timeout");
     assert_eq!(head.get("connection"), Some("close"));
-    assert_eq!(body, "nothing of the request for 50ms\n");
+    assert_eq!(body, "nothing of the request within 50ms\n");
     let mut connection = upstream.accept();
     connection.is_closed_by_the_other_end();
 }

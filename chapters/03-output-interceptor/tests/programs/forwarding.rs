@@ -84,7 +84,7 @@ fn what_the_client_calls_a_hop_field_is_still_right() {
     // A client that could make the sidecar drop these would hide where it comes from.
     let upstream = Upstream::new();
     let sidecar = Sidecar::before(&upstream);
-    sidecar.send(
+    let _client = sidecar.send(
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\
          Connection: Host, Via, X-Forwarded-For, Content-Length\r\n\r\nhi",
     );
@@ -455,9 +455,9 @@ fn what_is_not_forwarded_is_refused() {
 fn counts_the_hops_of_options() {
     let upstream = Upstream::new();
     let sidecar = Sidecar::before(&upstream);
-    sidecar.send("OPTIONS /x HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\n\r\n");
+    let _client = sidecar.send("OPTIONS /x HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\n\r\n");
     assert_eq!(upstream.accept().head().get("max-forwards"), Some("2"));
-    sidecar.send("GET /x HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n");
+    let _client = sidecar.send("GET /x HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n");
     assert_eq!(upstream.accept().head().get("max-forwards"), Some("0"));
 }
 

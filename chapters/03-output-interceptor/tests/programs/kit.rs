@@ -50,7 +50,12 @@ impl Program {
     /// Waits until the program prints this line, and returns those that came before it.
     pub(crate) fn wait_for(&self, line: &str) -> Vec<String> {
         let mut before = Vec::new();
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            assert!(
+                Instant::now() < deadline,
+                "{line:?} is not among {before:#?}"
+            );
             match self.line() {
                 printed if printed == line => return before,
                 other => before.push(other),

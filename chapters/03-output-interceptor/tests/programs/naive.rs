@@ -7,14 +7,11 @@ use crate::kit::{Program, ReservedAddress, eventually};
 const NAIVE: &str = env!("CARGO_BIN_EXE_sidecar-output-naive");
 const WORKLOAD: &str = env!("CARGO_BIN_EXE_output-workload");
 
-/// The lines that an app prints which calls `path` through the naive sidecar.
+/// An app that calls `path` through the naive sidecar.
 fn app(path: &str, upstream: &str) -> (Program, Program) {
     let reserved = ReservedAddress::new();
     let listen = reserved.address.to_string();
     let sidecar = Program::start(NAIVE, &[("LISTEN", &listen), ("UPSTREAM", upstream)]);
-    eventually("the sidecar listens", || {
-        TcpStream::connect(reserved.address).ok()
-    });
     let url = format!("http://{listen}{path}");
     (
         Program::start(WORKLOAD, &[("UPSTREAM", &url), ("INTERVAL", "10ms")]),

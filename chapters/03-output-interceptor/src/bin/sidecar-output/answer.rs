@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, EXPECT, HeaderValue};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
@@ -111,26 +111,48 @@ impl Refusal {
     }
 
     /// Says the reason to the log and to the client.
-    ///
-    /// A client that is still sending its body would find the connection reset when it is done,
-    /// and might never read the answer: a body that is not too long is read to its end first,
-    /// and thrown away. Who waits for consent has not begun to send, and need not.
     async fn answer(self, waits_for_consent: bool) -> Answer {
-        const TOO_LONG: u64 = 1024 * 1024;
-        const TOO_SLOW: Duration = Duration::from_secs(5);
-
         println!("{}: {}", self.status, self.why);
-        if let Some(mut body) = self.unread.filter(|_| !waits_for_consent) {
-            let read_to_the_end = async {
-                let mut length = body.size_hint().lower();
-                while length <= TOO_LONG
-                    && let Some(Ok(frame)) = body.frame().await
-                {
-                    length += frame.data_ref().map_or(0, |data| data.len() as u64);
-                }
-            };
-            let _ = timeout(TOO_SLOW, read_to_the_end).await;
+        let is_read = match self.unread {
+            // Who waits for consent has not begun to send, and need not.
+            Some(body) if !waits_for_consent => read_to_the_end(body).await,
+            Some(_) => false,
+            None => true,
+        };
+        let mut answer = answer(self.status, "text/plain; charset=UTF-8", self.why + "\n");
+        // Where it is not certain where the request ends, none can follow it.
+        let is_clear = !matches!(
+            self.status,
+            StatusCode::BAD_REQUEST | StatusCode::REQUEST_TIMEOUT | StatusCode::NOT_IMPLEMENTED
+        );
+        if !(is_read && is_clear) {
+            answer
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        answer(self.status, "text/plain; charset=UTF-8", self.why + "\n")
+        answer
     }
+}
+
+/// Reads a body that nobody wants and throws it away, unless it is long or slow; says whether it
+/// came to its end.
+///
+/// A client that is still sending when the connection closes finds it reset, and may never read
+/// the answer that was already there.
+async fn read_to_the_end(mut body: Incoming) -> bool {
+    const LONG: u64 = 1024 * 1024;
+    const SLOW: Duration = Duration::from_secs(5);
+
+    let mut left = LONG;
+    if body.size_hint().lower() > left {
+        return false;
+    }
+    let reading = async {
+        while let Some(frame) = body.frame().await {
+            let length = frame.ok()?.data_ref().map_or(0, |data| data.len() as u64);
+            left = left.checked_sub(length)?;
+        }
+        Some(())
+    };
+    matches!(timeout(SLOW, reading).await, Ok(Some(())))
 }

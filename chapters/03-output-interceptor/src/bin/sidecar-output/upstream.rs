@@ -185,14 +185,18 @@ impl Upstream {
             if let Ok(answer) = timeout(self.timeout, &mut answer).await {
                 return Ok(answer);
             }
-            if progress.waits_for_client.load(Relaxed) {
-                let why = format!("nothing of the request for {:?}", self.timeout);
-                return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, why));
+            if progress.has_moved.swap(false, Relaxed) {
+                continue;
             }
-            if !progress.has_moved.swap(false, Relaxed) {
-                let why = format!("no answer from the upstream within {:?}", self.timeout);
-                return Err(Refusal::new(StatusCode::GATEWAY_TIMEOUT, why));
-            }
+            let (status, why) = if progress.waits_for_client.load(Relaxed) {
+                (StatusCode::REQUEST_TIMEOUT, "nothing of the request")
+            } else {
+                (StatusCode::GATEWAY_TIMEOUT, "no answer from the upstream")
+            };
+            return Err(Refusal::new(
+                status,
+                format!("{why} within {:?}", self.timeout),
+            ));
         }
     }
 }
