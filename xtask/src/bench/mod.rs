@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: the workbook beside its peers, in one run, as ratios. Absolute times
 //! depend on the machine and on the moment; ratios of runs that take turns depend on them less.
 
+mod forward;
 mod pod_start;
 
 use std::path::PathBuf;
@@ -20,12 +21,33 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
     },
+    /// Processor time and latency of forwarding: sidecar-output, nginx and haproxy
+    Forward {
+        /// Requests per second
+        #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+        rate: u32,
+        /// The length of a round
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        seconds: u32,
+        /// How often each takes its turn
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
 }
 
 /// Measures, and prints.
 pub(crate) async fn run(bench: Bench) -> anyhow::Result<Verdict> {
     match bench {
         Bench::PodStart { rounds } => pod_start::run(rounds).await?,
+        Bench::Forward {
+            rate,
+            seconds,
+            rounds,
+        } => {
+            if forward::optimised()? {
+                forward::run(rate, seconds, rounds).await?;
+            }
+        }
     }
     Ok(Verdict::Good)
 }

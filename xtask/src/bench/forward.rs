@@ -1,0 +1,369 @@
+//! What it costs to forward a request: `sidecar-output` beside nginx and haproxy, each as one
+//! process that keeps its connections to one and the same upstream alive.
+//!
+//! Requests are sent at a fixed rate that saturates nobody, each at its moment whether or not
+//! those before it have been answered; its latency counts from then, the wait for a connection
+//! included. Processor time is
+//! what the kernel's scheduler has counted for the process, user and system together.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anstream::println;
+use anyhow::{Context, bail, ensure};
+use harness::workspace::Workspace;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{self as client, SendRequest};
+use hyper::server::conn::http1 as server;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::{find, median, version};
+use crate::report::{BOLD, DIM};
+
+const CHAPTER: &str = "output-interceptor";
+const SIDECAR: &str = "sidecar-output";
+/// Connections of the load: each request takes one that is free.
+const CONNECTIONS: usize = 16;
+const WARM_UP: Duration = Duration::from_secs(1);
+const ANSWER: &[u8] =
+    b"Hello from the upstream, which says as much as a small page of JSON would say.\n";
+
+/// One proxy under measurement.
+struct Proxy {
+    name: String,
+    process: Child,
+    address: SocketAddr,
+    /// Per round: processor time of a request, and median latency.
+    rounds: Vec<(Duration, Duration)>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // nginx's first process ends its worker; killed, it would leave it behind.
+        let terminate = Command::new("kill")
+            .args(["-TERM", &self.process.id().to_string()])
+            .status();
+        if !terminate.is_ok_and(|status| status.success()) {
+            let _ = self.process.kill();
+        }
+        let _ = self.process.wait();
+    }
+}
+
+pub(super) async fn run(rate: u32, seconds: u32, rounds: u32) -> anyhow::Result<()> {
+    let scratch = tempfile::tempdir().context("cannot make a folder for the proxies")?;
+    let upstream = serve_upstream()?;
+    let mut proxies = vec![sidecar(scratch.path(), upstream)?];
+    let mut missing = Vec::new();
+    for (program, package, start) in [
+        ("nginx", "nginx-light", nginx as Start),
+        ("haproxy", "haproxy", haproxy as Start),
+    ] {
+        match find(program) {
+            Some(_) => proxies.push(start(scratch.path(), upstream)?),
+            None => missing.push(format!(
+                "{program} is not installed: sudo apt install {package}"
+            )),
+        }
+    }
+    for proxy in &proxies {
+        wait_for(proxy).await?;
+    }
+    // They take turns, so that a slow moment of the machine falls on all of them.
+    for _ in 0..rounds {
+        for proxy in &mut proxies {
+            load(proxy.address, rate, WARM_UP).await?;
+            let before = processor_time(proxy.process.id())?;
+            let latencies = load(proxy.address, rate, Duration::from_secs(seconds.into())).await?;
+            let used = processor_time(proxy.process.id())? - before;
+            let each = used / u32::try_from(latencies.len()).unwrap_or(u32::MAX);
+            proxy.rounds.push((each, median(latencies)));
+        }
+    }
+    report(&proxies, rate, seconds, rounds);
+    for line in missing {
+        println!("  {DIM}{line}{DIM:#}");
+    }
+    Ok(())
+}
+
+fn report(proxies: &[Proxy], rate: u32, seconds: u32, rounds: u32) {
+    println!(
+        "{BOLD}forwarding {rate} requests per second{BOLD:#}, median of {rounds} rounds of {seconds} s"
+    );
+    println!(
+        "  {:<16} {:>22} {:>16}",
+        "", "CPU per 10,000", "median latency"
+    );
+    let of = |proxy: &Proxy, pick: fn(&(Duration, Duration)) -> Duration| {
+        median(proxy.rounds.iter().map(pick).collect())
+    };
+    let nginx = proxies.iter().find(|proxy| proxy.name.starts_with("nginx"));
+    for proxy in proxies {
+        let (cpu, latency) = (of(proxy, |round| round.0), of(proxy, |round| round.1));
+        println!(
+            "  {:<16} {:>20.3} s {:>13} µs",
+            proxy.name,
+            cpu.as_secs_f64() * 10_000.0,
+            latency.as_micros()
+        );
+        if let Some(nginx) = nginx.filter(|nginx| nginx.name != proxy.name) {
+            let ratio = |one: Duration, other: Duration| one.as_secs_f64() / other.as_secs_f64();
+            println!(
+                "  {:<16} {:>15.2} × nginx {:>9.2} × nginx",
+                "",
+                ratio(cpu, of(nginx, |round| round.0)),
+                ratio(latency, of(nginx, |round| round.1))
+            );
+        }
+    }
+}
+
+type Start = fn(&Path, SocketAddr) -> anyhow::Result<Proxy>;
+
+/// A port that nobody has: whoever takes it first.
+fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(StdListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+fn start(name: String, command: &mut Command, address: SocketAddr) -> anyhow::Result<Proxy> {
+    let process = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot run {name}"))?;
+    Ok(Proxy {
+        name,
+        process,
+        address,
+        rounds: Vec::new(),
+    })
+}
+
+/// The very program of the image, outside of a pod.
+fn sidecar(scratch: &Path, upstream: SocketAddr) -> anyhow::Result<Proxy> {
+    let workspace = Workspace::find()?;
+    let images = harness::image::build(workspace.root(), CHAPTER, &mut |_| {})?;
+    let image = images
+        .iter()
+        .find(|image| image.program == SIDECAR)
+        .context("the chapter has no sidecar")?;
+    let folder = scratch.join(SIDECAR);
+    fs::create_dir(&folder)?;
+    harness::image::unpack_layer(&image.open_archive()?, &folder)?;
+    let address = free_address()?;
+    let mut command = Command::new(folder.join(SIDECAR));
+    command
+        .env_clear()
+        .env("LISTEN", address.to_string())
+        .env("UPSTREAM", format!("http://{upstream}"));
+    start(SIDECAR.to_owned(), &mut command, address)
+}
+
+fn nginx(scratch: &Path, upstream: SocketAddr) -> anyhow::Result<Proxy> {
+    let address = free_address()?;
+    let folder = scratch.display();
+    let file = scratch.join("nginx.conf");
+    fs::write(
+        &file,
+        format!(
+            "daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr crit;\n\
+             events {{ worker_connections 1024; }}\n\
+             http {{ access_log off; keepalive_requests 1000000000; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n\
+             fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n\
+             upstream app {{ server {upstream}; keepalive 64; keepalive_requests 1000000000; }}\n\
+             server {{ listen {address}; location / {{ proxy_pass http://app; proxy_http_version 1.1;\n\
+             proxy_set_header Connection \"\"; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }} }} }}\n"
+        ),
+    )?;
+    let name =
+        version("nginx", "-v").and_then(|said| Some(format!("nginx {}", said.rsplit_once('/')?.1)));
+    let program = find("nginx").context("nginx is gone")?;
+    let mut command = Command::new(program);
+    command.arg("-p").arg(scratch).arg("-c").arg(&file);
+    start(
+        name.unwrap_or_else(|| "nginx".to_owned()),
+        &mut command,
+        address,
+    )
+}
+
+fn haproxy(scratch: &Path, upstream: SocketAddr) -> anyhow::Result<Proxy> {
+    let address = free_address()?;
+    let file = scratch.join("haproxy.cfg");
+    fs::write(
+        &file,
+        format!(
+            "global\n  nbthread 1\ndefaults\n  mode http\n  option forwardfor\n  http-reuse always\n  timeout client 30s\n  \
+             timeout server 30s\n  timeout connect 5s\nfrontend front\n  bind {address}\n  default_backend app\nbackend app\n  \
+             server one {upstream}\n"
+        ),
+    )?;
+    let name = version("haproxy", "-v").and_then(|said| {
+        Some(format!(
+            "haproxy {}",
+            said.split_whitespace().nth(2)?.split('-').next()?
+        ))
+    });
+    let mut command = Command::new(find("haproxy").context("haproxy is gone")?);
+    command.arg("-db").arg("-f").arg(&file);
+    start(
+        name.unwrap_or_else(|| "haproxy".to_owned()),
+        &mut command,
+        address,
+    )
+}
+
+/// Waits until a proxy brings an answer.
+async fn wait_for(proxy: &Proxy) -> anyhow::Result<()> {
+    let answers = async {
+        while load_once(proxy.address).await.is_err() {
+            // Nothing tells when a port will accept.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), answers)
+        .await
+        .with_context(|| format!("{} does not forward", proxy.name))
+}
+
+async fn load_once(address: SocketAddr) -> anyhow::Result<()> {
+    let mut sender = connect(address).await?;
+    ask(&mut sender, address).await
+}
+
+async fn connect(address: SocketAddr) -> anyhow::Result<SendRequest<Empty<Bytes>>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = client::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+async fn ask(sender: &mut SendRequest<Empty<Bytes>>, address: SocketAddr) -> anyhow::Result<()> {
+    sender.ready().await?;
+    let request = Request::get("/page")
+        .header("host", address.to_string())
+        .body(Empty::new())?;
+    let response = sender.send_request(request).await?;
+    ensure!(
+        response.status() == 200,
+        "the answer was {}",
+        response.status()
+    );
+    let body = response.into_body().collect().await?.to_bytes();
+    ensure!(body == ANSWER, "the answer was another");
+    Ok(())
+}
+
+/// Sends requests at a fixed rate, and returns how long each took from its moment on.
+async fn load(address: SocketAddr, rate: u32, length: Duration) -> anyhow::Result<Vec<Duration>> {
+    let mut senders = Vec::new();
+    for _ in 0..CONNECTIONS {
+        senders.push(std::sync::Arc::new(Mutex::new(connect(address).await?)));
+    }
+    let mut ticks = interval(Duration::from_secs(1) / rate);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut requests = JoinSet::new();
+    let count = (f64::from(rate) * length.as_secs_f64()) as usize;
+    for number in 0..count {
+        // tokio's clock ticks in milliseconds: the moment is when the tick has come.
+        ticks.tick().await;
+        let due = Instant::now();
+        let sender = senders[number % CONNECTIONS].clone();
+        requests.spawn(async move {
+            ask(&mut *sender.lock().await, address).await?;
+            anyhow::Ok(due.elapsed())
+        });
+    }
+    let mut latencies = Vec::with_capacity(count);
+    while let Some(done) = requests.join_next().await {
+        latencies.push(done??);
+    }
+    Ok(latencies)
+}
+
+/// The processor time of a process, its threads and its children, as the scheduler counted it.
+fn processor_time(process: u32) -> anyhow::Result<Duration> {
+    let mut total = Duration::ZERO;
+    for thread in fs::read_dir(format!("/proc/{process}/task")).context("the proxy has ended")? {
+        let thread = thread?.path();
+        let counted = fs::read_to_string(thread.join("schedstat"))
+            .context("the kernel keeps no schedstat")?;
+        let Some(Ok(nanoseconds)) = counted.split_whitespace().next().map(str::parse) else {
+            bail!("the kernel's schedstat is not understood: {counted}");
+        };
+        total += Duration::from_nanos(nanoseconds);
+        let children = fs::read_to_string(thread.join("children")).unwrap_or_default();
+        for child in children.split_whitespace() {
+            total += processor_time(child.parse()?)?;
+        }
+    }
+    Ok(total)
+}
+
+/// An upstream in a thread of its own, the same for all.
+fn serve_upstream() -> anyhow::Result<SocketAddr> {
+    let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    thread::spawn(move || {
+        runtime.block_on(async move {
+            let Ok(listener) = TcpListener::from_std(listener) else {
+                return;
+            };
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = stream.set_nodelay(true);
+                let answer = |_: Request<Incoming>| async {
+                    Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from_static(
+                        ANSWER,
+                    ))))
+                };
+                tokio::spawn(
+                    server::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service_fn(answer)),
+                );
+            }
+        });
+    });
+    Ok(address)
+}
+
+/// What is under measurement is an optimised program; what measures must not be slower.
+pub(super) fn optimised() -> anyhow::Result<bool> {
+    if !cfg!(debug_assertions) {
+        return Ok(true);
+    }
+    println!("{DIM}compiling the measuring side with optimisation{DIM:#}");
+    let begin = Instant::now();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .args(["run", "--quiet", "--release", "--package", "xtask", "--"])
+        .args(std::env::args_os().skip(1));
+    let status = command
+        .current_dir(Workspace::find()?.root())
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(
+        status.success(),
+        "the optimised run failed after {:?}",
+        begin.elapsed()
+    );
+    Ok(false)
+}
