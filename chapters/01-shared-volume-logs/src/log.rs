@@ -5,19 +5,17 @@
 //! no sidecar runs. So the log is a family of files, known by their inodes, and the names only
 //! help to find those that have never been seen.
 
-use std::cmp::Reverse;
 use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Metadata};
+use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Write};
 use std::mem;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use anyhow::Context;
 use inotify::WatchDescriptor;
 
+use crate::folder::{self, Found, Identity, identity};
 use crate::log_file::{LogFile, Position};
 use crate::say;
 use crate::watch::{Change, Place, Watch};
@@ -36,7 +34,7 @@ const OPENED_AT_ONCE: usize = 64;
 const REMEMBERED_MISSING: usize = 64;
 
 /// An app that renames files while they are listed makes the list worthless. Try again so often.
-const ATTEMPTS: usize = 100;
+const ATTEMPTS: usize = 1000;
 
 /// The log: all of its files, and how far each has been printed.
 pub struct Log {
@@ -47,8 +45,10 @@ pub struct Log {
     remembered: Vec<Position>,
     /// Files that are named like rotated ones and are none.
     passed_over: HashSet<Identity>,
-    /// Whether there are more files to open than were opened.
+    /// Whether the names have changed since the last look.
     look_again: bool,
+    /// Whether the last look has found more files than it has opened.
+    more_to_open: bool,
     /// What cannot be read at present, so that each is said once …
     complaints: HashSet<String>,
     /// … and not again while it lasts.
@@ -56,22 +56,11 @@ pub struct Log {
     buffer: Vec<u8>,
 }
 
-/// What stays with a file when it is renamed.
-type Identity = (u64, Option<SystemTime>);
-
-/// A file that has a name in the log's folder.
-struct Found {
-    name: OsString,
-    is_log: bool,
-    /// The number at the end of its name, as in `access.log.2`.
-    number: u64,
-    metadata: Metadata,
-}
-
 /// A file that was found and opened.
 struct Opened<'a> {
     found: &'a Found,
     file: File,
+    metadata: Metadata,
     /// Where earlier printing stopped in it.
     remembered: Option<Position>,
 }
@@ -90,6 +79,7 @@ impl Log {
             remembered,
             passed_over: HashSet::new(),
             look_again: false,
+            more_to_open: false,
             complaints: HashSet::new(),
             complaints_before: HashSet::new(),
             buffer: vec![0; PIECE],
@@ -109,7 +99,11 @@ impl Log {
     ///
     /// When the kernel refuses to watch files.
     pub async fn changed(&mut self) -> anyhow::Result<()> {
-        let changes = self.watch.changes().await.context("cannot read what inotify tells")?;
+        let changes = self
+            .watch
+            .changes()
+            .await
+            .context("cannot read what inotify tells")?;
         for change in &changes {
             match change {
                 Change::Names => self.look_again = true,
@@ -152,7 +146,7 @@ impl Log {
             file.unread = false;
         }
         self.let_go();
-        if self.look_again {
+        if self.look_again || self.more_to_open {
             self.look()?;
             return Ok(true);
         }
@@ -174,7 +168,7 @@ impl Log {
                 while print_some(file, &mut self.buffer, out)? && file.read_to() < end {}
             }
             self.let_go();
-            if !self.look_again {
+            if !self.more_to_open {
                 return Ok(());
             }
         }
@@ -182,7 +176,11 @@ impl Log {
 
     /// Where each file of the log has been printed to.
     pub fn positions(&self) -> Vec<Position> {
-        let open = self.files.iter().filter(|file| !file.removed).map(|file| file.position);
+        let open = self
+            .files
+            .iter()
+            .filter(|file| !file.removed)
+            .map(|file| file.position);
         self.remembered.iter().copied().chain(open).collect()
     }
 
@@ -205,51 +203,39 @@ impl Log {
         for _ in 0..ATTEMPTS {
             let opened = self.open_unknown(place.as_ref(), &found)?;
             let now = self.list(place.as_ref());
-            if now.iter().map(Found::link).eq(found.iter().map(Found::link)) {
-                return self.adopt(&found, opened);
+            if now
+                .iter()
+                .map(Found::link)
+                .eq(found.iter().map(Found::link))
+            {
+                self.pass_over_copies(&found, opened)?;
+                self.forget_missing(&found);
+                return Ok(());
             }
             found = now;
         }
-        // The names never stand still. Take what is there; they will bring us here again.
+        // The names do not stand still. Take what is there, in the order that they seem to have,
+        // and come back.
+        self.look_again = true;
         let opened = self.open_unknown(place.as_ref(), &found)?;
         self.adopt(&found, opened)
     }
     // ANCHOR_END: look
 
-    /// Lists the files of the log that have a name in its folder, the oldest first.
+    /// The files of the log that have a name in its folder, the oldest first.
     fn list(&mut self, place: Option<&Place>) -> Vec<Found> {
-        let Some(Place { folder, name: log }) = place else {
+        let Some(place) = place else {
             return Vec::new();
         };
-        let entries = match fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(error) => {
-                self.complain(folder, &error);
-                return Vec::new();
-            }
-        };
-        let known: HashSet<u64> = self.positions().iter().map(|position| position.inode).collect();
-        let mut found = Vec::new();
-        for entry in entries.flatten() {
-            // A file that went away in the meantime has no metadata.
-            let Ok(metadata) = entry.metadata() else { continue };
-            let name = entry.file_name();
-            let is_log = name == *log;
-            if is_log && !metadata.is_file() {
-                self.complain(&entry.path(), &io::Error::other("it is not a file"));
-            }
-            if metadata.is_file()
-                && (is_log || is_rotated_name(&name, log) || known.contains(&metadata.ino()))
-            {
-                let number = number(&name, log);
-                found.push(Found { name, is_log, number, metadata });
-            }
-        }
-        found.sort_by(|a, b| a.age().cmp(&b.age()));
-        // A file with two names counts once.
-        let mut inodes = HashSet::new();
-        found.retain(|file| inodes.insert(file.metadata.ino()));
-        found
+        let known = self
+            .positions()
+            .iter()
+            .map(|position| position.inode)
+            .collect();
+        folder::list(place, &known).unwrap_or_else(|error| {
+            self.complain(&place.folder, &error);
+            Vec::new()
+        })
     }
 
     /// Opens those of the files that are not open, as far as they may matter.
@@ -258,75 +244,100 @@ impl Log {
         place: Option<&Place>,
         found: &'a [Found],
     ) -> anyhow::Result<Vec<Opened<'a>>> {
+        self.more_to_open = false;
+        let Some(place) = place else {
+            return Ok(Vec::new());
+        };
         let mut opened = Vec::new();
         for (index, found_file) in found.iter().enumerate() {
             let is_young = index + KEPT_OPEN >= found.len();
             if self.is_open(found_file)
-                || (!found_file.is_log && self.passed_over.contains(&found_file.identity()))
-                || (!is_young && self.is_printed(found_file))
+                || (!found_file.is_log
+                    && self.passed_over.contains(&identity(&found_file.metadata)))
+                || (!is_young && self.is_read(&found_file.metadata))
             {
                 continue;
             }
             if opened.len() == OPENED_AT_ONCE {
-                self.look_again = true;
+                self.more_to_open = true;
                 break;
             }
-            let Some(place) = place else { break };
             let path = place.folder.join(&found_file.name);
-            let file = match File::open(&path) {
+            let file = match open_file(&path, found_file) {
                 Ok(file) => file,
                 Err(error) => {
                     self.complain(&path, &error);
                     continue;
                 }
             };
-            let metadata =
-                file.metadata().with_context(|| format!("cannot look at {}", path.display()))?;
+            let unreadable = || format!("cannot read {}", path.display());
+            let metadata = file.metadata().with_context(unreadable)?;
+            if metadata.ino() != found_file.metadata.ino() {
+                // It went to another name just now, and will be found there.
+                continue;
+            }
             let mut remembered = None;
             for position in &self.remembered {
-                if position
-                    .is_in(&file, &metadata)
-                    .with_context(|| format!("cannot read {}", path.display()))?
-                {
+                if position.is_in(&file, &metadata).with_context(unreadable)? {
                     remembered = Some(*position);
                 }
             }
-            opened.push(Opened { found: found_file, file, remembered });
+            opened.push(Opened {
+                found: found_file,
+                file,
+                metadata,
+                remembered,
+            });
         }
         Ok(opened)
     }
 
-    // ANCHOR: adopt
-    /// Makes the files that were opened part of the log.
-    fn adopt(&mut self, found: &[Found], opened: Vec<Opened<'_>>) -> anyhow::Result<()> {
-        // As long as a file stays at `LOG_PATH`, none can have been there after it: an unknown
-        // file that is named like a rotated one is a copy then (`cp access.log access.log.1`),
-        // and its lines are printed from the file that it is a copy of.
+    // ANCHOR: copies
+    /// Makes the files that were opened part of the log, but for copies.
+    ///
+    /// As long as a file stays at `LOG_PATH`, none can have been there after it. So an unknown
+    /// file that is named like a rotated one is a copy then (`cp access.log access.log.1`), and
+    /// its lines are printed from the file that it is a copy of.
+    fn pass_over_copies(&mut self, found: &[Found], opened: Vec<Opened<'_>>) -> anyhow::Result<()> {
         let log_stays = found.last().is_some_and(|log| {
             let was_known = |opened: &Opened| opened.found.is_log && opened.remembered.is_some();
             log.is_log && (self.is_open(log) || opened.iter().any(was_known))
         });
-        for Opened { found, file, remembered } in opened {
-            if log_stays && !found.is_log && remembered.is_none() {
-                self.passed_over.insert(found.identity());
-                continue;
-            }
+        let (copies, files): (Vec<_>, Vec<_>) = opened
+            .into_iter()
+            .partition(|opened| log_stays && !opened.found.is_log && opened.remembered.is_none());
+        self.passed_over
+            .extend(copies.iter().map(|copy| identity(&copy.metadata)));
+        self.adopt(found, files)
+    }
+    // ANCHOR_END: copies
+
+    /// Makes the files that were opened part of the log.
+    fn adopt(&mut self, found: &[Found], opened: Vec<Opened<'_>>) -> anyhow::Result<()> {
+        for Opened {
+            found,
+            file,
+            metadata,
+            remembered,
+        } in opened
+        {
             // Watch first, read then: what is written in between is told.
             let watch = self.watch.file(&file)?;
-            self.remembered.retain(|position| position.inode != found.metadata.ino());
-            let position = remembered.unwrap_or_else(|| Position::start(&found.metadata));
+            self.remembered
+                .retain(|position| position.inode != metadata.ino());
+            self.passed_over.remove(&identity(&metadata));
+            let position = remembered.unwrap_or_else(|| Position::start(&metadata));
             self.files.push(LogFile::new(
                 file,
                 found.name.clone(),
-                found.metadata.dev(),
+                metadata.dev(),
                 position,
                 watch,
             ));
         }
-
         // Files that have no name in the folder were removed, or moved to another one. They come
         // first, because they are older than those that have.
-        let place_in = |file: &LogFile| found.iter().position(|found| found.is(file));
+        let place_in = |file: &LogFile| found.iter().position(|found| is_same(found, file));
         self.files.sort_by_key(place_in);
         for file in &mut self.files {
             file.unread = true;
@@ -335,25 +346,42 @@ impl Log {
                 None => file.removed = file.metadata()?.nlink() == 0,
             }
         }
-        self.passed_over.retain(|identity| found.iter().any(|found| found.identity() == *identity));
+        Ok(())
+    }
+
+    /// Forgets files that are not there any more.
+    fn forget_missing(&mut self, found: &[Found]) {
+        if found.is_empty() {
+            // The folder itself may be away.
+            return;
+        }
+        let identities: HashSet<Identity> = found
+            .iter()
+            .map(|found| identity(&found.metadata))
+            .collect();
+        self.passed_over
+            .retain(|identity| identities.contains(identity));
         let is_missing =
-            |position: &Position| !found.iter().any(|found| found.metadata.ino() == position.inode);
-        let missing = self.remembered.iter().filter(|position| is_missing(position)).count();
+            |position: &Position| !identities.contains(&(position.inode, position.born));
+        let missing = self
+            .remembered
+            .iter()
+            .filter(|position| is_missing(position))
+            .count();
         let mut too_many = missing.saturating_sub(REMEMBERED_MISSING);
         self.remembered.retain(|position| {
             let forget = too_many > 0 && is_missing(position);
             too_many -= usize::from(forget);
             !forget
         });
-        Ok(())
     }
-    // ANCHOR_END: adopt
 
-    /// Closes files that need not be open any more. All files have been read to their end.
+    /// Closes files that need not be open any more. All of them have been read to their end.
     fn let_go(&mut self) {
+        let mut younger = self.files.len();
         let mut removed = self.files.iter().filter(|file| file.removed).count();
-        let mut too_many = self.files.len().saturating_sub(KEPT_OPEN);
         self.files.retain(|file| {
+            younger -= 1;
             let keep = if file.removed {
                 // An app may go on writing to a file that someone has removed below it. The
                 // space on disk is only given back when we have closed it too, so at most one
@@ -361,12 +389,11 @@ impl Log {
                 removed -= 1;
                 removed == 0 && !file.writer_left
             } else {
-                too_many == 0 || file.incomplete() > 0
+                younger < KEPT_OPEN
             };
             if keep {
                 return true;
             }
-            too_many = too_many.saturating_sub(1);
             self.watch.forget(file.watch.clone());
             if !file.removed {
                 self.remembered.push(file.position);
@@ -381,14 +408,14 @@ impl Log {
     }
 
     fn is_open(&self, found: &Found) -> bool {
-        self.files.iter().any(|file| found.is(file))
+        self.files.iter().any(|file| is_same(found, file))
     }
 
-    /// Whether all of a file had been printed when it was closed.
-    fn is_printed(&self, found: &Found) -> bool {
+    /// Whether a file that is not open has nothing that was not read before.
+    fn is_read(&self, metadata: &Metadata) -> bool {
         self.remembered.iter().any(|position| {
-            (position.inode, position.born) == found.identity()
-                && position.offset == found.metadata.len()
+            (position.inode, position.born) == identity(metadata)
+                && position.searched == metadata.len()
         })
     }
 
@@ -405,88 +432,26 @@ impl Log {
     }
 }
 
-impl Found {
-    /// The older of two files is less.
-    fn age(&self) -> (bool, SystemTime, Reverse<u64>, &OsStr) {
-        // The file at LOG_PATH is the youngest. A file system's clock stands still for some
-        // milliseconds; of two files from the same moment, `access.log.2` is older than
-        // `access.log.1`, and `access.log-20260101` is older than `access.log-20260102`.
-        let since = self.metadata.created().or_else(|_| self.metadata.modified());
-        (self.is_log, since.unwrap_or(SystemTime::UNIX_EPOCH), Reverse(self.number), &self.name)
-    }
+/// Whether a file that was found is one that is open.
+fn is_same(found: &Found, file: &LogFile) -> bool {
+    (found.metadata.dev(), found.metadata.ino()) == (file.device, file.position.inode)
+}
 
-    /// Which file has which name.
-    fn link(&self) -> (&OsStr, u64) {
-        (&self.name, self.metadata.ino())
-    }
-
-    fn identity(&self) -> Identity {
-        (self.metadata.ino(), self.metadata.created().ok())
-    }
-
-    fn is(&self, file: &LogFile) -> bool {
-        (self.metadata.dev(), self.metadata.ino()) == (file.device, file.position.inode)
+/// Opens a file that can be read from any place in it; a pipe, for one, cannot.
+fn open_file(path: &Path, found: &Found) -> io::Result<File> {
+    if found.metadata.is_file() {
+        File::open(path)
+    } else {
+        Err(io::Error::other("it is not a file"))
     }
 }
 
 /// Prints some lines of one file, and says which file it was when that fails.
 fn print_some(file: &mut LogFile, buffer: &mut [u8], out: &mut impl Write) -> anyhow::Result<bool> {
-    file.print_some(buffer, out).with_context(|| format!("cannot print {}", file.name.display()))
+    file.print_some(buffer, out)
+        .with_context(|| format!("cannot print {}", file.name.display()))
 }
 
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-}
-
-/// What follows the name of the log in the name of a file.
-fn suffix<'a>(name: &'a OsStr, log: &OsStr) -> Option<&'a [u8]> {
-    name.as_encoded_bytes().strip_prefix(log.as_encoded_bytes())
-}
-
-/// Whether a file may be a log that was rotated: `access.log.1` or `access.log-20260101`, but not
-/// `access.log.lock`, and not `access.log.1.gz`, whose bytes are not lines.
-fn is_rotated_name(name: &OsStr, log: &OsStr) -> bool {
-    let compressed = ["gz", "bz2", "xz", "zst", "lz4", "Z", "zip"];
-    suffix(name, log).is_some_and(|suffix| {
-        suffix.starts_with(b".") | suffix.starts_with(b"-")
-            && suffix.iter().any(u8::is_ascii_digit)
-            && !compressed.iter().any(|ending| suffix.ends_with(ending.as_bytes()))
-    })
-}
-
-/// The number at the end of a rotated log's name; 0 where there is none, or a date.
-fn number(name: &OsStr, log: &OsStr) -> u64 {
-    let digits = suffix(name, log).and_then(|suffix| str::from_utf8(suffix.get(1..)?).ok());
-    digits.and_then(|digits| digits.parse().ok()).filter(|number| *number < 1_000_000).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rotated_log_is_known_by_its_name() {
-        for name in
-            ["access.log.1", "access.log-20260101", "access.log.2026-01-01T10", "access.log.old1"]
-        {
-            assert!(is_rotated_name(name.as_ref(), "access.log".as_ref()), "{name}");
-        }
-        for name in [
-            "access.log",
-            "access.log.lock",
-            "access.log.1.gz",
-            "access.log.2.bz2",
-            "error.log.1",
-            "access.log2",
-        ] {
-            assert!(!is_rotated_name(name.as_ref(), "access.log".as_ref()), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_date_is_not_a_number() {
-        assert_eq!(number("access.log.12".as_ref(), "access.log".as_ref()), 12);
-        assert_eq!(number("access.log-20260101".as_ref(), "access.log".as_ref()), 0);
-        assert_eq!(number("access.log".as_ref(), "access.log".as_ref()), 0);
-    }
 }

@@ -26,6 +26,9 @@ pub struct Position {
     pub head: Head,
     /// Where the first line begins that has not been printed.
     pub offset: u64,
+    /// From `offset` up to here there is no end of line. That part of the line is not kept
+    /// anywhere: the file itself is the buffer, so that a line may be of any length.
+    pub searched: u64,
 }
 
 /// The beginning of a file, as far as it has been printed, or its first 1,024 bytes.
@@ -45,6 +48,7 @@ impl Position {
             born: metadata.created().ok(),
             head: Head::of(&[]),
             offset: 0,
+            searched: 0,
         }
     }
 
@@ -70,7 +74,10 @@ impl Head {
     /// The beginning of a file that begins with `bytes`.
     pub fn of(bytes: &[u8]) -> Head {
         let bytes = &bytes[..bytes.len().min(HEAD)];
-        Head { length: bytes.len() as u64, checksum: checksum(None, bytes) }
+        Head {
+            length: bytes.len() as u64,
+            checksum: checksum(None, bytes),
+        }
     }
 
     /// Adds the bytes that follow, as far as they belong to the beginning.
@@ -107,9 +114,6 @@ pub struct LogFile {
     pub device: u64,
     /// Which file it is, and how far it has been printed.
     pub position: Position,
-    /// From the position up to here there is no end of line. That part of the line is not kept:
-    /// the file itself is the buffer, so that a line may be of any length.
-    searched: u64,
     /// Whether there may be something to read.
     pub unread: bool,
     /// Whether its last name is gone. Whoever has it open may still write to it.
@@ -134,7 +138,6 @@ impl LogFile {
             name,
             device,
             position,
-            searched: position.offset,
             unread: true,
             removed: false,
             writer_left: false,
@@ -151,15 +154,15 @@ impl LogFile {
     /// When the file cannot be read or `out` cannot be written to.
     pub fn print_some(&mut self, buffer: &mut [u8], out: &mut impl Write) -> io::Result<bool> {
         self.notice_truncation()?;
-        let read = self.file.read_at(buffer, self.searched)?;
+        let read = self.file.read_at(buffer, self.position.searched)?;
         let Some(newline) = buffer[..read].iter().rposition(|byte| *byte == b'\n') else {
             // The line goes on. Its beginning is read again when its end is there.
-            self.searched += read as u64;
+            self.position.searched += read as u64;
             return Ok(read > 0);
         };
         let lines = newline + 1;
-        let end = self.searched + lines as u64;
-        if self.position.offset == self.searched {
+        let end = self.position.searched + lines as u64;
+        if self.position.offset == self.position.searched {
             out.write_all(&buffer[..lines])?;
             self.position.head.extend(&buffer[..lines]);
         } else {
@@ -170,7 +173,7 @@ impl LogFile {
         // What follows the last newline is read again with the next piece: most often that
         // begins with a whole line then, which needs no second look.
         self.position.offset = end;
-        self.searched = end;
+        self.position.searched = end;
         Ok(true)
     }
     // ANCHOR_END: print-some
@@ -203,7 +206,7 @@ impl LogFile {
     /// told from one that was never touched.
     fn notice_truncation(&mut self) -> io::Result<()> {
         let head = self.position.head;
-        if self.file.metadata()?.len() >= self.searched
+        if self.file.metadata()?.len() >= self.position.searched
             && Head::read(&self.file, head.length)? == head
         {
             return Ok(());
@@ -214,7 +217,7 @@ impl LogFile {
         ));
         self.position.head = Head::of(&[]);
         self.position.offset = 0;
-        self.searched = 0;
+        self.position.searched = 0;
         Ok(())
     }
 
@@ -229,12 +232,12 @@ impl LogFile {
 
     /// How many bytes of an incomplete line are at its end, once all of it has been read.
     pub fn incomplete(&self) -> u64 {
-        self.searched - self.position.offset
+        self.position.searched - self.position.offset
     }
 
     /// Up to where it has been read.
     pub fn read_to(&self) -> u64 {
-        self.searched
+        self.position.searched
     }
 }
 
@@ -256,13 +259,20 @@ mod tests {
             born: None,
             head: Head::of(b"one\n"),
             offset: 4,
+            searched: 4,
             ..Position::start(&metadata)
         };
         assert!(position.is_in(&file, &metadata).unwrap());
-        let other_inode = Position { inode: metadata.ino() + 1, ..position };
+        let other_inode = Position {
+            inode: metadata.ino() + 1,
+            ..position
+        };
         assert!(!other_inode.is_in(&file, &metadata).unwrap());
         for other_beginning in [&b"six\n"[..], b"one\ntwo\nsix\n"] {
-            let position = Position { head: Head::of(other_beginning), ..position };
+            let position = Position {
+                head: Head::of(other_beginning),
+                ..position
+            };
             assert!(!position.is_in(&file, &metadata).unwrap());
         }
     }
@@ -271,11 +281,17 @@ mod tests {
     fn where_it_is_known_when_a_file_was_made_that_tells() {
         let (file, metadata) = file_with(b"one\ntwo\n");
         let Ok(born) = metadata.created() else { return };
-        let position =
-            Position { head: Head::of(b"one\n"), offset: 4, ..Position::start(&metadata) };
+        let position = Position {
+            head: Head::of(b"one\n"),
+            offset: 4,
+            searched: 4,
+            ..Position::start(&metadata)
+        };
         assert!(position.is_in(&file, &metadata).unwrap());
-        let earlier =
-            Position { born: Some(born - std::time::Duration::from_millis(4)), ..position };
+        let earlier = Position {
+            born: Some(born - std::time::Duration::from_millis(4)),
+            ..position
+        };
         assert!(!earlier.is_in(&file, &metadata).unwrap());
     }
 }

@@ -55,7 +55,15 @@ impl Offsets {
             say(format_args!("cannot read the offsets in {path}: {error}; every line that is still there is printed"));
             Vec::new()
         });
-        (Offsets { path, written: String::new(), due: None, failing: false }, positions)
+        (
+            Offsets {
+                path,
+                written: String::new(),
+                due: None,
+                failing: false,
+            },
+            positions,
+        )
     }
 
     /// Notes that lines have been printed, which is to be written down soon.
@@ -108,21 +116,33 @@ impl Offsets {
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(".new");
-    fs::write(&draft, text).and_then(|()| fs::rename(&draft, path)).inspect_err(|_| {
-        // On a full volume, not even half of it should stay.
-        let _ = fs::remove_file(&draft);
-    })
+    fs::write(&draft, text)
+        .and_then(|()| fs::rename(&draft, path))
+        .inspect_err(|_| {
+            // On a full volume, not even half of it should stay.
+            let _ = fs::remove_file(&draft);
+        })
 }
 // ANCHOR_END: replace
 
 fn encode(positions: &[Position]) -> String {
     let mut lines = String::new();
-    for Position { inode, born, head, offset } in positions {
+    for Position {
+        inode,
+        born,
+        head,
+        offset,
+        ..
+    } in positions
+    {
         let born = match born.and_then(|born| born.duration_since(UNIX_EPOCH).ok()) {
             Some(born) => format!("{}.{:09}", born.as_secs(), born.subsec_nanos()),
             None => "-".to_owned(),
         };
-        lines += &format!("{inode} {born} {offset} {} {:016x}\n", head.length, head.checksum);
+        lines += &format!(
+            "{inode} {born} {offset} {} {:016x}\n",
+            head.length, head.checksum
+        );
     }
     format!("{TITLE} {:016x}\n{lines}", checksum(None, lines.as_bytes()))
 }
@@ -143,7 +163,10 @@ fn decode_line(line: &str) -> Option<Position> {
         "-" => None,
         born => {
             let (seconds, nanoseconds) = born.split_once('.')?;
-            Some(since_epoch(seconds.parse().ok()?, nanoseconds.parse().ok()?)?)
+            Some(since_epoch(
+                seconds.parse().ok()?,
+                nanoseconds.parse().ok()?,
+            )?)
         }
     };
     let offset = fields.next()?.parse().ok()?;
@@ -151,7 +174,17 @@ fn decode_line(line: &str) -> Option<Position> {
         length: fields.next()?.parse().ok()?,
         checksum: u64::from_str_radix(fields.next()?, 16).ok()?,
     };
-    fields.next().is_none().then_some(Position { inode, born, head, offset })
+    if fields.next().is_some() {
+        return None;
+    }
+    // The beginning of a line that was not complete is searched for its end again.
+    Some(Position {
+        inode,
+        born,
+        head,
+        offset,
+        searched: offset,
+    })
 }
 
 fn since_epoch(seconds: u64, nanoseconds: u32) -> Option<SystemTime> {
@@ -167,8 +200,20 @@ mod tests {
     fn positions() -> Vec<Position> {
         let head = Head::of(b"GET /a 200\n");
         vec![
-            Position { inode: 7, born: since_epoch(1_767_225_600, 5), head, offset: 11 },
-            Position { inode: u64::MAX, born: None, head: Head::of(&[]), offset: 0 },
+            Position {
+                inode: 7,
+                born: since_epoch(1_767_225_600, 5),
+                head,
+                offset: 11,
+                searched: 11,
+            },
+            Position {
+                inode: u64::MAX,
+                born: None,
+                head: Head::of(&[]),
+                offset: 0,
+                searched: 0,
+            },
         ]
     }
 

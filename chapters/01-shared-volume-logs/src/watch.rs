@@ -30,8 +30,9 @@ const NAMES: WatchMask = WatchMask::CREATE
     .union(ITSELF);
 
 /// A folder that only matters for as long as it stays where it is.
-const ITSELF: WatchMask =
-    WatchMask::DELETE_SELF.union(WatchMask::MOVE_SELF).union(WatchMask::ONLYDIR);
+const ITSELF: WatchMask = WatchMask::DELETE_SELF
+    .union(WatchMask::MOVE_SELF)
+    .union(WatchMask::ONLYDIR);
 
 /// A file of the log.
 const BYTES: WatchMask = WatchMask::MODIFY
@@ -256,5 +257,8 @@ fn names(path: &Path) -> Vec<OsString> {
     let steps = path
         .components()
         .filter(|step| matches!(step, Component::Normal(_) | Component::ParentDir));
-    steps.rev().map(|step| step.as_os_str().to_owned()).collect()
+    steps
+        .rev()
+        .map(|step| step.as_os_str().to_owned())
+        .collect()
 }

@@ -23,7 +23,10 @@ async fn run() -> anyhow::Result<()> {
     // The container that ran here before has left its offsets on a volume.
     let (mut offsets, remembered) =
         Offsets::load(setting("STATE_PATH", "/var/lib/sidecar-container/offsets"));
-    let mut log = Log::open(setting("LOG_PATH", "/var/log/webserver/access.log"), remembered)?;
+    let mut log = Log::open(
+        setting("LOG_PATH", "/var/log/webserver/access.log"),
+        remembered,
+    )?;
     let result = ship(&mut log, &mut offsets, end).await;
     // However it ended, what was printed is noted down.
     offsets.save(&log.positions());

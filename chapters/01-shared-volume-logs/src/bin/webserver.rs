@@ -85,10 +85,19 @@ struct AccessLog {
 impl AccessLog {
     fn open(path: PathBuf, rotate_at: u64, keep: u64) -> anyhow::Result<AccessLog> {
         let file = append_to(&path).with_context(|| {
-            format!("cannot write to LOG_PATH={}; a path on a volume would do", path.display())
+            format!(
+                "cannot write to LOG_PATH={}; a path on a volume would do",
+                path.display()
+            )
         })?;
         let size = file.metadata()?.len();
-        Ok(AccessLog { path, file, size, rotate_at, keep })
+        Ok(AccessLog {
+            path,
+            file,
+            size,
+            rotate_at,
+            keep,
+        })
     }
 
     fn append(&mut self, line: &[u8]) -> io::Result<()> {

@@ -93,7 +93,12 @@ impl Run {
     fn begin_file(&mut self) {
         let index = self.files.last().map_or(0, |file| file.index + 1);
         let handle = open(self.volumes.log());
-        self.files.push(AppFile { index, handle, begun: Vec::new(), complete: Vec::new() });
+        self.files.push(AppFile {
+            index,
+            handle,
+            begun: Vec::new(),
+            complete: Vec::new(),
+        });
     }
 
     /// Writes up to five lines or pieces of lines at once.
@@ -106,7 +111,11 @@ impl Run {
                 self.lines += 1;
                 bytes.extend(&file.begun);
             }
-            let length = if self.random.below(20) == 0 { 100_000 } else { 30 };
+            let length = if self.random.below(20) == 0 {
+                100_000
+            } else {
+                30
+            };
             let more = vec![b'.'; self.random.below(length)];
             file.begun.extend(&more);
             bytes.extend(more);
@@ -121,8 +130,11 @@ impl Run {
 
     /// The folder, or the file, is moved away and back, with or without a pause.
     fn away_and_back(&mut self) {
-        let path: PathBuf =
-            if self.random.below(2) == 0 { self.volumes.folder() } else { self.volumes.log() };
+        let path: PathBuf = if self.random.below(2) == 0 {
+            self.volumes.folder()
+        } else {
+            self.volumes.log()
+        };
         let elsewhere = self.volumes.path("elsewhere");
         fs::rename(&path, &elsewhere).unwrap();
         if self.random.below(2) == 0 {
@@ -149,8 +161,17 @@ impl Run {
     /// Waits until all that is complete has been printed.
     fn wait(&mut self) {
         let Some(sidecar) = &self.sidecar else { return };
-        let expected: usize = self.files.iter().flat_map(|file| &file.complete).map(Vec::len).sum();
-        let before: usize = self.before.iter().map(|printed| without_notes(printed).len()).sum();
+        let expected: usize = self
+            .files
+            .iter()
+            .flat_map(|file| &file.complete)
+            .map(Vec::len)
+            .sum();
+        let before: usize = self
+            .before
+            .iter()
+            .map(|printed| without_notes(printed).len())
+            .sum();
         if self.signal == Signal::TERM {
             sidecar.wait_until(&format!("all lines with seed {}", self.seed), |printed| {
                 before + without_notes(printed).len() >= expected
@@ -216,7 +237,12 @@ impl Run {
                 Some(times) => panic!("seed {}: {name:?} was printed {times} times", self.seed),
             }
         }
-        assert_eq!(printed.len(), expected.len(), "seed {}: lines that nobody wrote", self.seed);
+        assert_eq!(
+            printed.len(),
+            expected.len(),
+            "seed {}: lines that nobody wrote",
+            self.seed
+        );
 
         // The lines of one file come in order.
         let mut last_of_file = HashMap::new();

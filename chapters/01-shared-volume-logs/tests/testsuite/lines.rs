@@ -74,10 +74,14 @@ fn a_mebibyte_in_small_pieces_is_one_line() {
 fn a_line_longer_than_a_mebibyte_is_passed_on_in_bounded_memory() {
     let volumes = Volumes::new();
     let sidecar = volumes.sidecar();
-    let mut line: Vec<u8> = (0..33 << 20).map(|at: usize| b'a' + (at % 23) as u8).collect();
+    let mut line: Vec<u8> = (0..33 << 20)
+        .map(|at: usize| b'a' + (at % 23) as u8)
+        .collect();
     line.extend(b"\nnext\n");
     append(volumes.log(), &line);
-    sidecar.wait_until("the line after it", |printed| printed.ends_with(b"\nnext\n"));
+    sidecar.wait_until("the line after it", |printed| {
+        printed.ends_with(b"\nnext\n")
+    });
     let peak = peak_memory(&sidecar);
     assert_same(&without_notes(&sidecar.terminate()), &line);
     assert!(peak < 32 << 20, "{peak} bytes of memory at most");

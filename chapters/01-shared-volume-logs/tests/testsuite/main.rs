@@ -1,7 +1,10 @@
 //! What the programs of this chapter promise, asked of the programs themselves: over files,
 //! signals and sockets, without any engine.
 
-#![allow(clippy::unwrap_used, reason = "what is not as it should be ends the test")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "what is not as it should be ends the test"
+)]
 
 mod costs;
 mod interleavings;

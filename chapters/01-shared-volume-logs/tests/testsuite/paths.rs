@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use crate::support::*;
 
 fn missing(volumes: &Volumes) -> String {
-    format!("sidecar-container: {} does not exist yet\n", volumes.log().display())
+    format!(
+        "sidecar-container: {} does not exist yet\n",
+        volumes.log().display()
+    )
 }
 
 #[test]
@@ -25,7 +28,12 @@ fn the_file_may_appear_later() {
 fn the_folders_may_appear_later() {
     let volumes = Volumes::new();
     let log = volumes.path("a/b/c/access.log");
-    let start = || Program::start(SIDECAR, &[("LOG_PATH", &log), ("STATE_PATH", &volumes.state())]);
+    let start = || {
+        Program::start(
+            SIDECAR,
+            &[("LOG_PATH", &log), ("STATE_PATH", &volumes.state())],
+        )
+    };
 
     // One after the other, and each is noticed …
     let sidecar = start();
@@ -94,7 +102,10 @@ fn the_folder_above_may_go_and_come_back() {
     let log = volumes.path("above/logs/access.log");
     fs::create_dir_all(log.parent().unwrap()).unwrap();
     append(&log, "one\n");
-    let sidecar = Program::start(SIDECAR, &[("LOG_PATH", &log), ("STATE_PATH", &volumes.state())]);
+    let sidecar = Program::start(
+        SIDECAR,
+        &[("LOG_PATH", &log), ("STATE_PATH", &volumes.state())],
+    );
     sidecar.wait_for("one\n");
     fs::rename(volumes.path("above"), volumes.path("elsewhere")).unwrap();
     fs::create_dir_all(log.parent().unwrap()).unwrap();
@@ -130,13 +141,17 @@ fn what_is_written_to_a_removed_file_is_printed() {
     sidecar.wait_for("one\n");
     // Someone makes room on the disk, and the app does not notice.
     fs::remove_file(volumes.log()).unwrap();
+    append(volumes.log(), "from elsewhere\n");
+    sidecar.wait_for("one\nfrom elsewhere\n");
     app.write_all(b"two\n").unwrap();
-    sidecar.wait_for("one\ntwo\n");
+    sidecar.wait_for("one\nfrom elsewhere\ntwo\n");
     // When it has closed the file, the space is free: the sidecar does not hold it.
     assert!(holds_removed_file(&sidecar));
     drop(app);
-    wait_until("the removed file is closed", || !holds_removed_file(&sidecar));
-    assert_same(&sidecar.terminate(), b"one\ntwo\n");
+    wait_until("the removed file is closed", || {
+        !holds_removed_file(&sidecar)
+    });
+    assert_same(&sidecar.terminate(), b"one\nfrom elsewhere\ntwo\n");
 }
 
 fn holds_removed_file(program: &Program) -> bool {
@@ -172,7 +187,10 @@ fn links_on_the_way_are_followed() {
     }
     symlink("v1", volumes.path("current")).unwrap();
     let log = volumes.path("current/access.log");
-    let sidecar = Program::start(SIDECAR, &[("LOG_PATH", &log), ("STATE_PATH", &volumes.state())]);
+    let sidecar = Program::start(
+        SIDECAR,
+        &[("LOG_PATH", &log), ("STATE_PATH", &volumes.state())],
+    );
     append(volumes.path("v1/access.log"), "one\n");
     sidecar.wait_for_line("one");
     // The link is replaced, as Kubernetes replaces those of a ConfigMap's volume.
@@ -207,7 +225,8 @@ fn a_folder_in_the_place_of_the_file_is_told_of_once() {
     let sidecar = volumes.sidecar();
     let note = format!("cannot read {}: it is not a file", volumes.log().display());
     sidecar.wait_for(format!("sidecar-container: {note}\n"));
-    append(volumes.rotated(1), "");
+    append(volumes.rotated(1), "zero\n");
+    sidecar.wait_for_line("zero");
     fs::remove_dir(volumes.log()).unwrap();
     append(volumes.log(), "one\n");
     sidecar.wait_for_line("one");
@@ -235,7 +254,13 @@ fn what_may_not_be_read_is_told_of_once_and_read_when_it_may() {
     let printed = sidecar.terminate();
     assert_same(&without_notes(&printed), b"one\ntwo\n");
     let about_the_file = format!("cannot read {}: ", volumes.log().display());
-    assert!(notes(&printed).iter().filter(|note| note.starts_with(&about_the_file)).count() <= 1);
+    assert!(
+        notes(&printed)
+            .iter()
+            .filter(|note| note.starts_with(&about_the_file))
+            .count()
+            <= 1
+    );
 }
 
 #[test]

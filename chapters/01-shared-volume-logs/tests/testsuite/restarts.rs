@@ -20,7 +20,10 @@ fn at_sigterm_it_prints_what_the_file_still_holds() {
     sidecar.thaw();
     let (code, printed) = sidecar.ended();
     assert_eq!(code, Some(0));
-    assert_same(&without_notes(&printed), format!("one\n{lines}the last line\n").as_bytes());
+    assert_same(
+        &without_notes(&printed),
+        format!("one\n{lines}the last line\n").as_bytes(),
+    );
 }
 
 #[test]
@@ -46,7 +49,10 @@ fn it_leaves_though_the_app_never_rests() {
     });
     // And it has left at the end of a line.
     let both = [first, volumes.sidecar().terminate()].concat();
-    assert_same(&without_notes(&both), &std::fs::read(volumes.log()).unwrap());
+    assert_same(
+        &without_notes(&both),
+        &std::fs::read(volumes.log()).unwrap(),
+    );
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use crate::support::*;
 
@@ -23,7 +25,10 @@ fn a_rotation_loses_and_repeats_nothing() {
     // Two rotations ago it was the log, and it still is a part of it.
     app.write_all(b"very late\n").unwrap();
     sidecar.wait_for("one\nlate\nnew\nin pieces\nvery late\n");
-    assert_same(&sidecar.terminate(), b"one\nlate\nnew\nin pieces\nvery late\n");
+    assert_same(
+        &sidecar.terminate(),
+        b"one\nlate\nnew\nin pieces\nvery late\n",
+    );
 }
 
 #[test]
@@ -60,6 +65,48 @@ fn rotations_in_quick_succession_are_printed_in_order() {
 }
 
 #[test]
+fn names_that_never_stand_still_cost_no_line() {
+    let volumes = Volumes::new();
+    let mut expected: Vec<String> = (0..40).map(|number| format!("{number}\n")).collect();
+    for line in &expected {
+        append(volumes.log(), line);
+        volumes.rotate();
+    }
+    let enough = AtomicBool::new(false);
+    let printed = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut random = Random::seeded(1);
+            let spare = volumes.rotated(100);
+            while !enough.load(Ordering::Relaxed) {
+                let [one, other] = [(); 2].map(|()| volumes.rotated(1 + random.below(40)));
+                if one != other {
+                    fs::rename(&one, &spare).unwrap();
+                    fs::rename(&other, &one).unwrap();
+                    fs::rename(&spare, &other).unwrap();
+                }
+            }
+        });
+        let sidecar = volumes.sidecar();
+        sidecar.wait_until("all lines", |printed| {
+            without_notes(printed).len() >= expected.concat().len()
+        });
+        append(volumes.log(), "new\n");
+        sidecar.wait_for_line("new");
+        let printed = sidecar.terminate();
+        enough.store(true, Ordering::Relaxed);
+        printed
+    });
+    // In what order they come, nobody can say.
+    let printed = String::from_utf8(without_notes(&printed)).unwrap();
+    let mut lines: Vec<&str> = printed.split_inclusive('\n').collect();
+    lines.sort();
+    expected.push("new\n".to_owned());
+    expected.sort();
+    assert_eq!(lines, expected);
+    assert_same(&without_notes(&volumes.sidecar().terminate()), b"");
+}
+
+#[test]
 fn names_with_dates_are_found_and_ordered_too() {
     let volumes = Volumes::new();
     append(volumes.log(), "0\n");
@@ -67,13 +114,66 @@ fn names_with_dates_are_found_and_ordered_too() {
     sidecar.wait_for("0\n");
     sidecar.freeze();
     for day in 1..=9 {
-        fs::rename(volumes.log(), volumes.folder().join(format!("access.log-2026010{day}")))
-            .unwrap();
+        fs::rename(
+            volumes.log(),
+            volumes.folder().join(format!("access.log-2026010{day}")),
+        )
+        .unwrap();
         append(volumes.log(), format!("{day}\n"));
     }
     sidecar.thaw();
     sidecar.wait_for("0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n");
     sidecar.terminate();
+}
+
+#[test]
+fn many_files_that_end_in_the_middle_of_a_line_are_not_all_kept_open() {
+    let volumes = Volumes::new();
+    let sidecar = volumes.sidecar();
+    for number in 1..=100 {
+        append(volumes.log(), format!("{number}\nunfinished"));
+        sidecar.wait_for_line(&number.to_string());
+        volumes.rotate();
+    }
+    append(volumes.log(), "one more\n");
+    sidecar.wait_for_line("one more");
+    wait_until("only the youngest files are open", || {
+        open_logs(&sidecar) <= 16
+    });
+    // The log itself is among them.
+    append(volumes.log(), "the last\n");
+    sidecar.wait_for_line("the last");
+    // The end of a line that was begun long ago is found at the next rotation.
+    append(volumes.rotated(70), " and finished\n");
+    volumes.rotate();
+    sidecar.wait_for_line("unfinished and finished");
+    sidecar.terminate();
+}
+
+#[test]
+fn a_second_name_for_the_log_changes_nothing() {
+    let volumes = Volumes::new();
+    append(volumes.log(), "one\n");
+    let sidecar = volumes.sidecar();
+    sidecar.wait_for("one\n");
+    // Some apps rotate so: a link first, and then a new file takes the old name.
+    fs::hard_link(volumes.log(), volumes.rotated(1)).unwrap();
+    append(volumes.log(), "two\n");
+    sidecar.wait_for("one\ntwo\n");
+    // That both are the same file is known: so this is a copy, and not the log of yesterday.
+    sidecar.wait_until_asleep(false);
+    fs::copy(volumes.log(), volumes.folder().join("access.log.2026-copy")).unwrap();
+    append(volumes.log(), "three\n");
+    sidecar.wait_for("one\ntwo\nthree\n");
+    append(volumes.folder().join("access.log.next"), "four\n");
+    fs::rename(volumes.folder().join("access.log.next"), volumes.log()).unwrap();
+    sidecar.wait_for("one\ntwo\nthree\nfour\n");
+    append(volumes.rotated(1), "three, late\n");
+    sidecar.wait_for("one\ntwo\nthree\nfour\nthree, late\n");
+    assert_same(
+        &sidecar.terminate(),
+        b"one\ntwo\nthree\nfour\nthree, late\n",
+    );
 }
 
 #[test]
@@ -131,13 +231,17 @@ fn rotations_before_the_first_start_are_printed() {
     }
     append(volumes.log(), "100\n");
     let expected: String = (0..=100).map(|number| format!("{number}\n")).collect();
-    assert_same(&volumes.sidecar().terminate(), expected.as_bytes());
+    let sidecar = volumes.sidecar();
+    sidecar.wait_for(&expected);
+    assert_same(&sidecar.terminate(), expected.as_bytes());
     assert_same(&volumes.sidecar().terminate(), b"");
     // A write to a file that is too old to be kept open is noticed at the next rotation.
     append(volumes.rotated(100), "late\n");
     let sidecar = volumes.sidecar();
     sidecar.wait_for("late\n");
-    wait_until("only the youngest files are open", || open_logs(&sidecar) <= 16);
+    wait_until("only the youngest files are open", || {
+        open_logs(&sidecar) <= 16
+    });
     append(volumes.rotated(100), "later\n");
     volumes.rotate();
     sidecar.wait_for("late\nlater\n");
@@ -147,7 +251,9 @@ fn rotations_before_the_first_start_are_printed() {
 fn open_logs(program: &Program) -> usize {
     let files = fs::read_dir(program.proc("fd")).unwrap().flatten();
     let targets = files.filter_map(|file| fs::read_link(file.path()).ok());
-    targets.filter(|target| target.to_string_lossy().contains("access.log")).count()
+    targets
+        .filter(|target| target.to_string_lossy().contains("access.log"))
+        .count()
 }
 
 #[test]
@@ -158,7 +264,10 @@ fn an_inode_that_is_used_again_is_recognised() {
     // Most file systems give the number of a file that was removed to the next one.
     fs::remove_file(volumes.log()).unwrap();
     append(volumes.log(), "the same beginning\none\ntwo\n");
-    assert_same(&volumes.sidecar().terminate(), b"the same beginning\none\ntwo\n");
+    assert_same(
+        &volumes.sidecar().terminate(),
+        b"the same beginning\none\ntwo\n",
+    );
     fs::remove_file(volumes.log()).unwrap();
     append(volumes.log(), "x\n");
     assert_same(&volumes.sidecar().terminate(), b"x\n");
@@ -171,6 +280,7 @@ fn a_copy_is_not_printed_again() {
     let sidecar = volumes.sidecar();
     sidecar.wait_for("one\n");
     // Someone takes a copy, the app goes on, and rotates by renaming later.
+    sidecar.wait_until_asleep(false);
     fs::copy(volumes.log(), volumes.folder().join("access.log.2026-copy")).unwrap();
     append(volumes.log(), "two\n");
     sidecar.wait_for("one\ntwo\n");
@@ -186,7 +296,12 @@ fn a_copy_is_not_printed_again() {
 #[test]
 fn compressed_logs_and_other_files_are_left_alone() {
     let volumes = Volumes::new();
-    for name in ["access.log.1.gz", "access.log.lock", "error.log", "error.log.1"] {
+    for name in [
+        "access.log.1.gz",
+        "access.log.lock",
+        "error.log",
+        "error.log.1",
+    ] {
         append(volumes.folder().join(name), "not a line of this log\n");
     }
     append(volumes.log(), "one\n");
@@ -213,7 +328,11 @@ fn more_events_than_the_kernel_keeps_cost_no_line() {
     volumes.rotate();
     append(volumes.log(), "newest\n");
     sidecar.thaw();
-    let expected = format!("old\n{}{}newest\n", "o\n".repeat(events / 2), "n\n".repeat(events / 2));
+    let expected = format!(
+        "old\n{}{}newest\n",
+        "o\n".repeat(events / 2),
+        "n\n".repeat(events / 2)
+    );
     sidecar.wait_for(&expected);
     assert_same(&sidecar.terminate(), expected.as_bytes());
 }

@@ -6,9 +6,13 @@ use crate::support::*;
 fn naive_prints_everything_again() {
     let volumes = Volumes::new();
     let sidecar = volumes.step(NAIVE);
-    sidecar.wait_until("the first look", |printed| printed.starts_with(b"not yet: "));
+    sidecar.wait_until("the first look", |printed| {
+        printed.starts_with(b"not yet: ")
+    });
     append(volumes.log(), "one\n");
-    sidecar.wait_until("three rounds", |printed| printed.ends_with(b"one\none\none\n"));
+    sidecar.wait_until("three rounds", |printed| {
+        printed.ends_with(b"one\none\none\n")
+    });
     sidecar.terminate();
 }
 

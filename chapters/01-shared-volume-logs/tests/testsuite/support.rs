@@ -68,7 +68,11 @@ impl Program {
                 }
             }
         });
-        Program { child, printed, reader: Some(reader) }
+        Program {
+            child,
+            printed,
+            reader: Some(reader),
+        }
     }
 
     /// Waits until what was printed so far is as wanted.
@@ -80,13 +84,19 @@ impl Program {
             let left = deadline.saturating_duration_since(Instant::now());
             let seen = String::from_utf8_lossy(&output.bytes);
             let end = seen.len().saturating_sub(2000);
-            let end = (end..=seen.len()).find(|at| seen.is_char_boundary(*at)).unwrap();
+            let end = (end..=seen.len())
+                .find(|at| seen.is_char_boundary(*at))
+                .unwrap();
             assert!(
                 !output.at_end,
                 "the program ended before {what}; it printed:\n{}",
                 &seen[end..]
             );
-            assert!(!left.is_zero(), "still not {what}; printed so far:\n{}", &seen[end..]);
+            assert!(
+                !left.is_zero(),
+                "still not {what}; printed so far:\n{}",
+                &seen[end..]
+            );
             output = self.printed.more.wait_timeout(output, left).unwrap().0;
         }
     }
@@ -101,7 +111,9 @@ impl Program {
 
     pub(crate) fn wait_for_line(&self, line: &str) {
         self.wait_until(&format!("the line {line:?}"), |printed| {
-            printed.split(|byte| *byte == b'\n').any(|printed| printed == line.as_bytes())
+            printed
+                .split(|byte| *byte == b'\n')
+                .any(|printed| printed == line.as_bytes())
         });
     }
 
@@ -111,11 +123,12 @@ impl Program {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        // A program that has only begun to start would end of a signal that it handles later.
-        if [Signal::TERM, Signal::INT].contains(&signal) {
-            wait_until("the signal is handled", || {
+        // A program that has only begun to start does not handle the signal yet. SIGINT is the
+        // last that it gets a handler for: one that has just been set may still miss a signal.
+        if signal == Signal::TERM {
+            wait_until("SIGTERM is handled", || {
                 let handled = u64::from_str_radix(&self.status("SigCgt"), 16).unwrap();
-                handled & 1 << (signal.as_raw() - 1) != 0
+                handled & 1 << (Signal::INT.as_raw() - 1) != 0
             });
         }
         kill_process(Pid::from_child(&self.child), signal).unwrap();
@@ -124,17 +137,42 @@ impl Program {
     /// Stops the program in the middle of what it does, until `thaw`.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
-        wait_until("the program is stopped", || self.status("State").starts_with('T'));
+        wait_until("the program is stopped", || {
+            self.status("State").starts_with('T')
+        });
     }
 
     pub(crate) fn thaw(&self) {
         self.signal(Signal::CONT);
     }
 
+    /// Waits until the program waits for the kernel, and for nothing else if `forever`.
+    pub(crate) fn wait_until_asleep(&self, forever: bool) {
+        let epoll_wait = if cfg!(target_arch = "x86_64") {
+            ["232", "281"]
+        } else {
+            ["22", "22"]
+        };
+        wait_until("the program sleeps", || {
+            // The number of the system call and its arguments, of which the fourth is the
+            // timeout; a program that runs has neither.
+            let syscall = fs::read_to_string(self.proc("syscall")).unwrap();
+            let fields: Vec<&str> = syscall.split_whitespace().collect();
+            epoll_wait.contains(&fields[0])
+                && if forever {
+                    fields[4].ends_with("ffffffff")
+                } else {
+                    fields[4] != "0x0"
+                }
+        });
+    }
+
     /// A field of `/proc/PID/status`.
     pub(crate) fn status(&self, field: &str) -> String {
         let status = fs::read_to_string(self.proc("status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         line.unwrap().trim().to_owned()
     }
 
@@ -145,7 +183,9 @@ impl Program {
     /// Waits until it ends, and returns its exit code (none, when a signal ended it) and all
     /// that it printed.
     pub(crate) fn ended(mut self) -> (Option<i32>, Vec<u8>) {
-        wait_until("the program has ended", || self.child.try_wait().unwrap().is_some());
+        wait_until("the program has ended", || {
+            self.child.try_wait().unwrap().is_some()
+        });
         let code = self.child.wait().unwrap().code();
         self.reader.take().unwrap().join().unwrap();
         (code, self.printed())
@@ -187,7 +227,9 @@ pub(crate) struct Volumes {
 
 impl Volumes {
     pub(crate) fn new() -> Volumes {
-        let volumes = Volumes { root: TempDir::new().unwrap() };
+        let volumes = Volumes {
+            root: TempDir::new().unwrap(),
+        };
         fs::create_dir(volumes.folder()).unwrap();
         fs::create_dir(volumes.path("state")).unwrap();
         volumes
@@ -229,21 +271,31 @@ impl Volumes {
     }
 
     pub(crate) fn sidecar(&self) -> Program {
-        Program::start(SIDECAR, &[("LOG_PATH", self.log()), ("STATE_PATH", self.state())])
+        Program::start(
+            SIDECAR,
+            &[("LOG_PATH", self.log()), ("STATE_PATH", self.state())],
+        )
     }
 
     /// A sidecar of an earlier step.
     pub(crate) fn step(&self, program: &str) -> Program {
         Program::start(
             program,
-            &[("LOG_PATH", self.log().as_os_str()), ("INTERVAL", OsStr::new("5ms"))],
+            &[
+                ("LOG_PATH", self.log().as_os_str()),
+                ("INTERVAL", OsStr::new("5ms")),
+            ],
         )
     }
 }
 
 /// Opens a file as an app opens its log.
 pub(crate) fn open(path: impl AsRef<Path>) -> File {
-    File::options().append(true).create(true).open(path).unwrap()
+    File::options()
+        .append(true)
+        .create(true)
+        .open(path)
+        .unwrap()
 }
 
 /// Adds bytes to the end of a file.
@@ -265,7 +317,11 @@ pub(crate) fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
 #[track_caller]
 pub(crate) fn assert_same(printed: &[u8], expected: &[u8]) {
     if printed != expected {
-        let differ = printed.iter().zip(expected).take_while(|(a, b)| a == b).count();
+        let differ = printed
+            .iter()
+            .zip(expected)
+            .take_while(|(a, b)| a == b)
+            .count();
         let near = |bytes: &[u8]| {
             let bytes = &bytes[differ.saturating_sub(60)..bytes.len().min(differ + 200)];
             String::from_utf8_lossy(bytes).into_owned()

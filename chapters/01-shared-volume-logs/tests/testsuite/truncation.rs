@@ -8,7 +8,12 @@ use crate::support::*;
 const NOTE: &str = "access.log was truncated: what it held and was not printed before is gone";
 
 fn truncate(volumes: &Volumes) {
-    File::options().write(true).open(volumes.log()).unwrap().set_len(0).unwrap();
+    File::options()
+        .write(true)
+        .open(volumes.log())
+        .unwrap()
+        .set_len(0)
+        .unwrap();
 }
 
 #[test]
@@ -66,7 +71,9 @@ fn copytruncate_repeats_nothing() {
         sidecar.wait_for_line(line.trim_end());
         std::fs::copy(volumes.log(), volumes.rotated(1)).unwrap();
         truncate(&volumes);
-        sidecar.wait_until("the note", |printed| printed.ends_with(format!("{NOTE}\n").as_bytes()));
+        sidecar.wait_until("the note", |printed| {
+            printed.ends_with(format!("{NOTE}\n").as_bytes())
+        });
     }
     assert_same(&without_notes(&sidecar.terminate()), b"one\ntwo\nthree\n");
 }

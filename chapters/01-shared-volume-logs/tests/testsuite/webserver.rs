@@ -23,14 +23,22 @@ impl Webserver {
         let program = Program::start(WEBSERVER, &settings);
         program.wait_until("the address", |printed| printed.ends_with(b"\n"));
         let printed = String::from_utf8(program.printed()).unwrap();
-        let address = printed.trim_end().strip_prefix("listening on ").unwrap().parse().unwrap();
+        let address = printed
+            .trim_end()
+            .strip_prefix("listening on ")
+            .unwrap()
+            .parse()
+            .unwrap();
         Webserver { program, address }
     }
 
     fn get(&self, path: &str) -> String {
         let mut connection = TcpStream::connect(self.address).unwrap();
-        write!(connection, "GET {path} HTTP/1.1\r\nHost: webserver\r\nConnection: close\r\n\r\n")
-            .unwrap();
+        write!(
+            connection,
+            "GET {path} HTTP/1.1\r\nHost: webserver\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
         let mut response = String::new();
         connection.read_to_string(&mut response).unwrap();
         response
@@ -44,7 +52,10 @@ fn each_request_is_a_line_before_it_is_answered() {
     assert!(webserver.get("/a").starts_with("HTTP/1.1 200 OK\r\n"));
     assert_eq!(fs::read_to_string(volumes.log()).unwrap(), "GET /a 200\n");
     webserver.get("/b?c=d");
-    assert_eq!(fs::read_to_string(volumes.log()).unwrap(), "GET /a 200\nGET /b 200\n");
+    assert_eq!(
+        fs::read_to_string(volumes.log()).unwrap(),
+        "GET /a 200\nGET /b 200\n"
+    );
     webserver.program.terminate();
 }
 
@@ -61,8 +72,11 @@ fn the_log_is_rotated_by_size_and_the_last_few_are_kept() {
     assert_eq!(read(volumes.rotated(2)), "GET /3 200\nGET /4 200\n");
     assert!(!volumes.rotated(3).exists());
     let printed = String::from_utf8(webserver.program.terminate()).unwrap();
-    let rotated =
-        format!("{} is full, and is {} now", volumes.log().display(), volumes.rotated(1).display());
+    let rotated = format!(
+        "{} is full, and is {} now",
+        volumes.log().display(),
+        volumes.rotated(1).display()
+    );
     assert_eq!(printed.lines().skip(1).collect::<Vec<_>>(), [&rotated; 3]);
     // A restarted app goes on in the file that is there.
     let webserver = Webserver::start(&volumes, 25, 2);
@@ -86,14 +100,23 @@ fn at_sigterm_requests_in_flight_are_answered() {
     request.read_exact(&mut asked).unwrap();
     assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
     webserver.program.signal(Signal::TERM);
-    wait_until("no new connection is accepted", || TcpStream::connect(webserver.address).is_err());
-    assert_eq!(idle.read(&mut [0]).unwrap(), 0, "an idle connection is closed");
+    wait_until("no new connection is accepted", || {
+        TcpStream::connect(webserver.address).is_err()
+    });
+    assert_eq!(
+        idle.read(&mut [0]).unwrap(),
+        0,
+        "an idle connection is closed"
+    );
     request.write_all(b"body").unwrap();
     let mut response = String::new();
     request.read_to_string(&mut response).unwrap();
     assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
     assert_eq!(webserver.program.ended().0, Some(0));
-    assert_eq!(fs::read_to_string(volumes.log()).unwrap(), "POST /upload 200\n");
+    assert_eq!(
+        fs::read_to_string(volumes.log()).unwrap(),
+        "POST /upload 200\n"
+    );
 }
 
 #[test]
@@ -104,8 +127,10 @@ fn a_full_disk_is_not_the_clients_fault() {
     assert!(webserver.get("/a").starts_with("HTTP/1.1 200 OK\r\n"));
     let printed = String::from_utf8(webserver.program.terminate()).unwrap();
     let last = printed.lines().last().unwrap();
-    let expected =
-        format!("webserver: cannot write to {}: No space left on device", volumes.log().display());
+    let expected = format!(
+        "webserver: cannot write to {}: No space left on device",
+        volumes.log().display()
+    );
     assert!(last.starts_with(&expected), "{last}");
 }
 
@@ -124,10 +149,19 @@ fn what_it_cannot_use_is_named() {
         "webserver: cannot listen on LISTEN={}; another port may be free: ",
         webserver.address
     );
-    assert!(printed.starts_with(&expected) && printed.lines().count() == 1, "{printed}");
-    let printed = start("127.0.0.1:0".to_owned(), "/no/such/folder/access.log".into());
+    assert!(
+        printed.starts_with(&expected) && printed.lines().count() == 1,
+        "{printed}"
+    );
+    let printed = start(
+        "127.0.0.1:0".to_owned(),
+        "/no/such/folder/access.log".into(),
+    );
     let expected = "webserver: cannot write to LOG_PATH=/no/such/folder/access.log; a path on a volume would do: ";
-    assert!(printed.starts_with(expected) && printed.lines().count() == 1, "{printed}");
+    assert!(
+        printed.starts_with(expected) && printed.lines().count() == 1,
+        "{printed}"
+    );
 }
 
 #[test]

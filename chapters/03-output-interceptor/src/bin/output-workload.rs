@@ -7,7 +7,7 @@ use std::process::exit;
 use std::time::Duration;
 
 use reqwest::header::{CONNECTION, DATE};
-use reqwest::{Client, Response, Url};
+use reqwest::{Client, Url};
 use sidecar_kit::{Setting, setting, told_to_end};
 use tokio::time::sleep;
 
@@ -20,9 +20,8 @@ async fn main() {
     // ANCHOR: loop
     let calls = async {
         loop {
-            match client.get(url.clone()).send().await {
-                Ok(answer) => print(answer).await,
-                Err(error) => println!("trouble: {}", cause(&error)),
+            if let Err(why) = call(&client, &url).await {
+                println!("trouble: {why}");
             }
             sleep(interval).await;
         }
@@ -36,9 +35,18 @@ async fn main() {
     exit(0);
 }
 
-/// Prints the status, the headers that are the same for each answer, and the body.
-async fn print(answer: Response) {
-    println!("{}", answer.status());
+// ANCHOR: call
+/// Calls the URL once, and prints the status, the headers that are the same each time, and the
+/// body; or says in a few words why there is nothing to print.
+async fn call(client: &Client, url: &Url) -> Result<(), String> {
+    let answer = client.get(url.clone()).send().await.map_err(cause)?;
+    let status = answer.status();
+    if !status.is_success() {
+        let why = answer.text().await.map_err(cause)?;
+        return Err(format!("{status}: {}", why.trim_end()));
+    }
+
+    println!("{status}");
     let mut headers: Vec<_> = answer
         .headers()
         .iter()
@@ -49,11 +57,10 @@ async fn print(answer: Response) {
     for header in headers {
         println!("{header}");
     }
-    match answer.text().await {
-        Ok(body) => println!("{}", body.trim_end()),
-        Err(error) => println!("trouble: {}", cause(&error)),
-    }
+    println!("{}", answer.text().await.map_err(cause)?.trim_end());
+    Ok(())
 }
+// ANCHOR_END: call
 
 fn client(timeout: Duration) -> Client {
     Client::builder()
@@ -76,11 +83,12 @@ fn client(timeout: Duration) -> Client {
 }
 
 /// What lies at the bottom of an error: `Connection refused`, not `error sending request`.
-fn cause(mut error: &dyn Error) -> String {
-    while let Some(deeper) = error.source() {
-        error = deeper;
+fn cause(error: reqwest::Error) -> String {
+    let mut cause: &dyn Error = &error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
     }
-    error.to_string()
+    cause.to_string()
 }
 
 /// The URL to call.

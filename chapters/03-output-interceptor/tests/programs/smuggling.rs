@@ -223,6 +223,7 @@ fn what_can_be_read_in_one_way_only_is_passed_on_in_its_clear_form() {
             "{request:?}"
         );
         client.is_closed_by_the_other_end();
+        sidecar.program.end();
         assert_eq!(connection.rest().unwrap(), "", "{request:?}");
         upstream.has_no_further_connection();
     }

@@ -49,3 +49,27 @@ fn told_to_end_in_the_middle_of_a_call_it_leaves_at_once() {
     assert_eq!(status.code(), Some(0));
     assert_eq!(printed, [""; 0]);
 }
+
+#[test]
+fn an_answer_that_is_none_is_one_line() {
+    let upstream = Upstream::new();
+    let app = Program::start(
+        WORKLOAD,
+        &[("UPSTREAM", &upstream.url()), ("INTERVAL", "10ms")],
+    );
+    let mut connection = upstream.accept();
+    connection.head();
+    connection.send("HTTP/1.1 503 Later\r\nContent-Length: 10\r\n\r\nnot today\n");
+    assert_eq!(app.line(), "trouble: 503 Service Unavailable: not today");
+
+    let mut connection = upstream.accept();
+    connection.head();
+    connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+    drop(connection);
+    assert_eq!(app.line(), "200 OK");
+    assert_eq!(app.line(), "content-length: 10");
+    assert_eq!(
+        app.line(),
+        "trouble: end of file before message length reached"
+    );
+}

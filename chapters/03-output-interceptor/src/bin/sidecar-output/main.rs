@@ -51,7 +51,7 @@ async fn main() {
 async fn run() -> anyhow::Result<()> {
     let listen: SocketAddr = setting("LISTEN", "127.0.0.1:7979");
     // How long the upstream may take to accept a connection, and to begin its answer.
-    let timeout: Duration = setting("TIMEOUT", "5s");
+    let timeout: Duration = setting("TIMEOUT", "30s");
     let upstream = optional_setting("UPSTREAM").map(|address| Upstream::new(address, timeout));
     // How long a client may take to send the head of its next request. One that sends it byte by
     // byte, or never, would otherwise hold its place among CONNECTIONS for ever.

@@ -2,10 +2,9 @@
 
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -16,14 +15,14 @@ use hyper_util::rt::TokioIo;
 use sidecar_kit::Setting;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::BUFFER;
 use crate::answer::Refusal;
 use crate::headers::cause;
 
-/// How long a connection is kept for the next request. Servers close what is idle, many of them
-/// after five seconds: a younger one is hardly ever being closed at the moment it is used.
+/// For how long a connection that was kept is used again. Servers close what is idle, many of
+/// them after five seconds: a younger one is hardly ever being closed at the moment it is used.
 const KEPT_FOR: Duration = Duration::from_secs(4);
 
 /// How many connections are kept at most.
@@ -174,21 +173,24 @@ impl Upstream {
 
     /// Waits for the answer, but not for longer than the upstream may take.
     ///
-    /// An upload can take longer than that. The time begins anew with each piece of it.
+    /// A long upload takes longer than that, and no answer can come before its end. So the time
+    /// begins anew with each piece of it.
     async fn within_the_time<T>(
         &self,
         answer: impl Future<Output = T>,
-        progress: &Progress,
+        progress: &Mutex<Progress>,
     ) -> Result<T, Refusal> {
         let mut answer = pin!(answer);
         loop {
-            if let Ok(answer) = timeout(self.timeout, &mut answer).await {
+            let begin = lock(progress).moved;
+            if let Ok(answer) = timeout_at(begin + self.timeout, &mut answer).await {
                 return Ok(answer);
             }
-            if progress.has_moved.swap(false, Relaxed) {
+            let progress = lock(progress);
+            if progress.moved > begin {
                 continue;
             }
-            let (status, why) = if progress.waits_for_client.load(Relaxed) {
+            let (status, why) = if progress.waits_for_client {
                 (StatusCode::REQUEST_TIMEOUT, "nothing of the request")
             } else {
                 (StatusCode::GATEWAY_TIMEOUT, "no answer from the upstream")
@@ -201,30 +203,33 @@ impl Upstream {
     }
 }
 
-fn lock(kept: &Mutex<Vec<Kept>>) -> MutexGuard<'_, Vec<Kept>> {
-    kept.lock().expect("nothing panics while it holds the lock")
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nothing panics while it holds a lock")
 }
 
 /// The body of a request on its way to the upstream.
 pub(crate) struct Upload {
     body: Incoming,
-    progress: Arc<Progress>,
+    progress: Arc<Mutex<Progress>>,
 }
 
 /// How an upload is getting on.
-#[derive(Default)]
 struct Progress {
-    /// A piece of it has been passed on since someone last looked.
-    has_moved: AtomicBool,
+    /// When a piece of it was last passed on.
+    moved: Instant,
     /// The upstream would take more, and the client has not sent it yet.
-    waits_for_client: AtomicBool,
+    waits_for_client: bool,
 }
 
 impl Upload {
     pub(crate) fn new(body: Incoming) -> Self {
+        let progress = Progress {
+            moved: Instant::now(),
+            waits_for_client: false,
+        };
         Self {
             body,
-            progress: Arc::default(),
+            progress: Arc::new(Mutex::new(progress)),
         }
     }
 }
@@ -238,10 +243,12 @@ impl Body for Upload {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
-        self.progress.has_moved.fetch_or(frame.is_ready(), Relaxed);
-        self.progress
-            .waits_for_client
-            .store(frame.is_pending(), Relaxed);
+        let mut progress = lock(&self.progress);
+        progress.waits_for_client = frame.is_pending();
+        if frame.is_ready() {
+            progress.moved = Instant::now();
+        }
+        drop(progress);
         frame
     }
 
