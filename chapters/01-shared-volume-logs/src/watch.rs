@@ -6,8 +6,8 @@
 //! - a *file* that is watched tells that it was written to, under whatever name it has by then.
 //!
 //! The log's folder may not exist yet, or go and come back. The kernel can only watch what is
-//! there, so every folder on the way to the log is watched too: the last that exists for the
-//! next one to appear, those before it for being moved away or removed.
+//! there, so every folder on the way to the log is watched, for the next step to appear in it or
+//! to go.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -20,17 +20,15 @@ use anyhow::Context;
 use futures_util::{FutureExt, StreamExt};
 use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchDescriptor, WatchMask, Watches};
 
-/// A folder in which names may come and go.
+/// A folder.
 const NAMES: WatchMask = WatchMask::CREATE
     .union(WatchMask::DELETE)
     .union(WatchMask::MOVED_FROM)
     .union(WatchMask::MOVED_TO)
     // Its permissions, or those of a file in it, may change and let us in.
     .union(WatchMask::ATTRIB)
-    .union(ITSELF);
-
-/// A folder that only matters for as long as it stays where it is.
-const ITSELF: WatchMask = WatchMask::DELETE_SELF
+    // Its parent tells of this too, if we may read that.
+    .union(WatchMask::DELETE_SELF)
     .union(WatchMask::MOVE_SELF)
     .union(WatchMask::ONLYDIR);
 
@@ -49,10 +47,8 @@ pub struct Watch {
     watches: Watches,
     /// Where the log is, as it was asked for.
     path: PathBuf,
-    /// The folders that are watched now.
-    folders: Vec<WatchDescriptor>,
-    /// The folder of the log, and the log's name there: other names in it do not matter.
-    log: Option<(WatchDescriptor, OsString)>,
+    /// The folders on the way there, each with the name of the next step.
+    way: Vec<(WatchDescriptor, OsString)>,
 }
 
 /// Where the log is, or would be: symbolic links are resolved.
@@ -90,8 +86,7 @@ impl Watch {
             events,
             path: std::path::absolute(path)
                 .with_context(|| format!("LOG_PATH={path:?} is no path"))?,
-            folders: Vec::new(),
-            log: None,
+            way: Vec::new(),
         })
     }
 
@@ -123,15 +118,14 @@ impl Watch {
         if event.mask.contains(EventMask::Q_OVERFLOW) {
             // The queue was full, and what it had no room for is not known.
             Some(Change::Names)
-        } else if self.folders.contains(&event.wd) {
-            let matters = match (&self.log, &event.name) {
-                // Rotated files are named after the log.
-                (Some((folder, log)), Some(name)) if *folder == event.wd => {
-                    name.as_encoded_bytes().starts_with(log.as_encoded_bytes())
-                }
-                _ => true,
+        } else if self.way.iter().any(|(folder, _)| *folder == event.wd) {
+            // Rotated files are named after the log, so the beginning of a name is what counts.
+            let matters = |(folder, step): &(WatchDescriptor, OsString)| {
+                let starts =
+                    |name: &OsString| name.as_encoded_bytes().starts_with(step.as_encoded_bytes());
+                *folder == event.wd && event.name.as_ref().is_none_or(starts)
             };
-            matters.then_some(Change::Names)
+            self.way.iter().any(matters).then_some(Change::Names)
         } else if event.mask.contains(EventMask::MODIFY) {
             Some(Change::Written(event.wd))
         } else if event.mask.contains(EventMask::CLOSE_WRITE) {
@@ -151,7 +145,7 @@ impl Watch {
     pub fn file(&mut self, file: &File) -> anyhow::Result<WatchDescriptor> {
         // Its name may belong to another file by now; the open file is the one that is meant.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        self.add(Path::new(&path), BYTES).context(NO_WATCH)
+        self.watches.add(path, BYTES).context(NO_WATCH)
     }
 
     /// Stops watching a file.
@@ -168,86 +162,53 @@ impl Watch {
     ///
     /// When the kernel has no watch left for this user.
     pub fn locate(&mut self) -> anyhow::Result<io::Result<Place>> {
-        let mut way = names(&self.path);
+        let before = mem::take(&mut self.way);
+        let mut steps = names(&self.path);
         let mut folder = PathBuf::from("/");
         let mut links = 0;
-
-        let before = mem::take(&mut self.folders);
-        self.log = None;
-        let mut passed = Vec::new();
-        // The folders in which the next step may yet appear or be replaced.
-        let mut open_ended = Vec::new();
-
         let place = loop {
+            let Some(name) = steps.pop() else {
+                break Err(ErrorKind::IsADirectory.into());
+            };
             // Watch first, look then: what happens in between is told.
-            let watched = match self.add(&folder, NAMES) {
-                Ok(watch) => {
-                    self.folders.push(watch.clone());
-                    Some(watch)
-                }
+            match self.watches.add(&folder, NAMES) {
+                Ok(watch) => self.way.push((watch, name.clone())),
+                // Who may not read a folder may still pass through it.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
                 Err(error) if error.kind() == ErrorKind::StorageFull => {
                     return Err(error).context(NO_WATCH);
                 }
-                Err(error) => {
-                    // Its parent tells when that changes. Who may not read a folder may still
-                    // pass through it.
-                    open_ended.extend(folder.parent().map(Path::to_owned));
-                    if error.kind() != ErrorKind::PermissionDenied {
-                        break Err(error);
-                    }
-                    None
-                }
-            };
-            let Some(name) = way.pop() else {
-                break Err(ErrorKind::IsADirectory.into());
-            };
+                Err(error) => break Err(error),
+            }
             let path = folder.join(&name);
             match fs::symlink_metadata(&path) {
                 Ok(metadata) if metadata.is_symlink() && links < LINKS => {
                     links += 1;
-                    open_ended.push(folder.clone());
                     match fs::read_link(&path) {
-                        Ok(target) if target.is_absolute() => {
-                            way.extend(names(&target));
-                            folder = PathBuf::from("/");
+                        Ok(target) => {
+                            steps.extend(names(&target));
+                            if target.is_absolute() {
+                                folder = PathBuf::from("/");
+                            }
                         }
-                        Ok(target) => way.extend(names(&target)),
                         Err(error) => break Err(error),
                     }
                 }
                 // The log itself, whether it is there or not.
-                _ if way.is_empty() => {
-                    open_ended.push(folder.clone());
-                    self.log = watched.map(|watch| (watch, name.clone()));
-                    break Ok(Place { folder, name });
-                }
+                _ if steps.is_empty() => break Ok(Place { folder, name }),
                 Ok(_) if name == ".." => _ = folder.pop(),
-                Ok(_) => passed.push(mem::replace(&mut folder, path)),
-                Err(error) => {
-                    open_ended.extend(folder.parent().map(Path::to_owned));
-                    open_ended.push(folder);
-                    break Err(error);
-                }
+                Ok(_) => folder = path,
+                Err(error) => break Err(error),
             }
         };
-
-        // The other folders need not tell of every file that someone makes in them.
-        for folder in passed.iter().filter(|folder| !open_ended.contains(folder)) {
-            // Where this fails, the folder is gone, and that has been told.
-            let _ = self.add(folder, ITSELF);
-        }
-        for watch in before {
-            if !self.folders.contains(&watch) {
+        for (watch, _) in before {
+            if !self.way.iter().any(|(folder, _)| *folder == watch) {
                 self.forget(watch);
             }
         }
         Ok(place)
     }
     // ANCHOR_END: locate
-
-    fn add(&mut self, path: &Path, mask: WatchMask) -> io::Result<WatchDescriptor> {
-        self.watches.add(path, mask)
-    }
 }
 
 const NO_WATCH: &str = "cannot watch one more file: a higher fs.inotify.max_user_watches may do";

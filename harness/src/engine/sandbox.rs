@@ -26,6 +26,7 @@ const EVENTS: usize = 1024;
 pub struct Sandbox {
     program: PathBuf,
     ids: Ids,
+    own_proc: bool,
 }
 
 impl Sandbox {
@@ -36,8 +37,12 @@ impl Sandbox {
     ///
     /// Says what forbids it, and what would help.
     pub async fn new(program: PathBuf) -> Result<Self, Forbidden> {
-        let ids = sandbox::probe(&program).await?;
-        Ok(Self { program, ids })
+        let pod = sandbox::probe(&program).await?;
+        Ok(Self {
+            program,
+            ids: pod.ids().clone(),
+            own_proc: pod.has_own_proc(),
+        })
     }
 
     /// How pods get their user and group ids here.
@@ -61,6 +66,12 @@ impl Engine for Sandbox {
         if self.ids.is_single() {
             notes.push(
                 "one user id stands for all: permissions between users are not enforced".to_owned(),
+            );
+        }
+        if !self.own_proc {
+            notes.push(
+                "the kernel refuses a /proc of its own here; containers see this machine's processes by name"
+                    .to_owned(),
             );
         }
         notes
@@ -169,6 +180,13 @@ fn refuse_ownership(pod: &Pod) -> anyhow::Result<()> {
 struct SandboxPods {
     runtime: Arc<sandbox::Pod>,
     kubelet: Kubelet,
+}
+
+impl Drop for SandboxPods {
+    fn drop(&mut self) {
+        // Others may hold the pod for a moment longer, but nobody ends it in order any more.
+        self.runtime.kill();
+    }
 }
 
 #[async_trait]

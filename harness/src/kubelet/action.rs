@@ -18,8 +18,8 @@ use crate::manifest::pod::{
 
 /// The most of a probe's output that the kubelet keeps, in bytes.
 const OUTPUT: u64 = 10 << 10;
-/// How many redirects a probe follows.
-const REDIRECTS: usize = 10;
+/// How many requests a probe sends when it is redirected.
+const REQUESTS: usize = 10;
 
 /// The signal that cannot be refused.
 pub(super) const SIGKILL: i32 = 9;
@@ -34,7 +34,17 @@ pub(super) async fn probe(
     let limit = Duration::from_secs(probe.timeout_seconds.unwrap_or(1).into());
     match (&probe.exec, &probe.http_get, &probe.tcp_socket) {
         (Some(action), ..) => exec(runtime, id, action, limit).await,
-        (_, Some(action), _) => within(limit, http_get(runtime, container, action)).await,
+        (_, Some(action), _) => {
+            let probe = async {
+                match http_get(runtime, container, action, "probe").await? {
+                    code @ (..200 | 400..) => {
+                        Err(format!("HTTP probe failed with statuscode: {code}"))
+                    }
+                    _ => Ok(()),
+                }
+            };
+            within(limit, probe).await
+        }
         (_, _, Some(action)) => within(limit, tcp_socket(runtime, container, action)).await,
         (None, None, None) => Ok(()),
     }
@@ -50,7 +60,11 @@ pub(super) async fn hook(
 ) -> Result<(), String> {
     match (&handler.exec, &handler.http_get, &handler.sleep) {
         (Some(action), ..) => exec(runtime, id, action, limit).await,
-        (_, Some(action), _) => within(limit, http_get(runtime, container, action)).await,
+        // The kubelet wants an answer, and does not look at it.
+        (_, Some(action), _) => {
+            let hook = http_get(runtime, container, action, "lifecycle");
+            within(limit, async { hook.await.map(drop) }).await
+        }
         (_, _, Some(action)) => {
             tokio::time::sleep(Duration::from_secs(action.seconds).min(limit)).await;
             Ok(())
@@ -151,14 +165,16 @@ fn port(container: &Container, port: &Port) -> Result<u16, String> {
     }
 }
 
-/// Asks for a page at the pod's address: a program that listens on 127.0.0.1 only cannot be
-/// reached this way, here as little as on a node.
+/// Asks for a page at the pod's address, follows redirects that stay there, and returns the
+/// status of the last answer. A program that listens on 127.0.0.1 only cannot be reached this way,
+/// here as little as on a node.
 async fn http_get(
     runtime: &dyn Runtime,
     container: &Container,
     action: &HttpGetAction,
-) -> Result<(), String> {
-    let port = port(container, &action.port)?;
+    purpose: &str,
+) -> Result<u16, String> {
+    let mut port = port(container, &action.port)?;
     let ip = runtime.pod_ip();
     let mut path = action
         .path
@@ -168,49 +184,62 @@ async fn http_get(
     if !path.starts_with('/') {
         path.insert(0, '/');
     }
-    for _ in 0..=REDIRECTS {
-        let address = format!("http://{ip}:{port}{path}");
+    for _ in 0..REQUESTS {
+        let failed = |error: String| format!("Get \"http://{ip}:{port}{path}\": {error}");
         let stream = runtime
             .connect(ip, port)
             .await
-            .map_err(|error| format!("Get \"{address}\": {}", dial_error(ip, port, &error)))?;
-        let request = request(&format!("{ip}:{port}"), &path, &action.http_headers)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| failed(dial_error(ip, port, &error)))?;
+        let host = format!("{ip}:{port}");
+        let request = request(&host, &path, &action.http_headers, purpose)
+            .map_err(|error| failed(error.to_string()))?;
         let response = crate::http::send(stream, request, OUTPUT as usize)
             .await
-            .map_err(|error| format!("Get \"{address}\": {error}"))?;
-        match response.status().as_u16() {
-            200..=299 => return Ok(()),
-            300..=399 => match response
-                .headers()
-                .get(LOCATION)
-                .and_then(|to| local(to, ip))
-            {
-                Some(next) => path = next,
-                // A redirect to elsewhere counts as an answer.
-                None => return Ok(()),
-            },
-            code => return Err(format!("HTTP probe failed with statuscode: {code}")),
+            .map_err(|error| failed(error.to_string()))?;
+        let status = response.status().as_u16();
+        if !matches!(status, 301 | 302 | 303 | 307 | 308) {
+            return Ok(status);
+        }
+        let location = response.headers().get(LOCATION);
+        let location =
+            location.ok_or_else(|| failed(format!("{status} response missing Location header")))?;
+        match local(location, ip) {
+            Some((other, next)) => (port, path) = (other.unwrap_or(port), next),
+            // A redirect to elsewhere is an answer.
+            None => return Ok(status),
         }
     }
-    Err("stopped after 10 redirects".to_owned())
+    Err(format!(
+        "Get \"http://{ip}:{port}{path}\": stopped after {REQUESTS} redirects"
+    ))
 }
 
-/// The path of a redirect that stays at this address.
-fn local(location: &HeaderValue, ip: IpAddr) -> Option<String> {
+/// The port and the path of a redirect that stays at this address.
+fn local(location: &HeaderValue, ip: IpAddr) -> Option<(Option<u16>, String)> {
     let target: Uri = location.to_str().ok()?.parse().ok()?;
     let here = target.host().is_none_or(|host| host == ip.to_string());
+    let port = match (target.host(), target.port_u16()) {
+        (Some(_), None) => Some(80),
+        (_, port) => port,
+    };
     here.then(|| {
-        target
-            .path_and_query()
-            .map_or_else(|| "/".to_owned(), ToString::to_string)
+        let path = target.path_and_query();
+        (
+            port,
+            path.map_or_else(|| "/".to_owned(), ToString::to_string),
+        )
     })
 }
 
-fn request(host: &str, path: &str, headers: &[HttpHeader]) -> anyhow::Result<Request<Full<Bytes>>> {
+fn request(
+    host: &str,
+    path: &str,
+    headers: &[HttpHeader],
+    purpose: &str,
+) -> anyhow::Result<Request<Full<Bytes>>> {
     let mut request = Request::get(path)
         .header(HOST, host)
-        .header(USER_AGENT, "kube-probe/1.37")
+        .header(USER_AGENT, format!("kube-{purpose}/1.37"))
         .header(ACCEPT, "*/*")
         .body(Full::default())?;
     for header in headers {

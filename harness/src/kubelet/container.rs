@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
 
 use super::action::{self, SIGKILL};
 use super::backoff::Backoff;
@@ -38,10 +38,11 @@ enum End {
 pub(super) async fn run(shared: Arc<Shared>, index: usize) {
     let slot = &shared.slots[index];
     let mut stop = shared.stop.subscribe();
+    let mut wanted = slot.wanted.subscribe();
     let mut backoff = Backoff::default();
     let mut starts = 0;
     let code = loop {
-        let end = run_once(&shared, index, starts).await;
+        let end = run_once(&shared, index, starts, &mut wanted).await;
         shared.set_ready(slot, false).await;
         slot.state.send_modify(|state| {
             state.started = false;
@@ -65,8 +66,9 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) {
         if !pause.is_zero() {
             let name = slot.wanted.borrow().name.clone();
             let message = format!(
-                "back-off {pause:?} restarting failed container={name} pod={}",
-                shared.pod.metadata.name
+                "back-off {} restarting failed container={name} pod={}",
+                in_words(pause),
+                resolve::full_name(&shared.pod)
             );
             shared
                 .tell_of(
@@ -80,6 +82,8 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) {
             tokio::select! {
                 () = sleep(pause) => {}
                 () = stopped(&mut stop) => break code,
+                // Another image has done nothing yet that it must wait for.
+                Ok(()) = wanted.changed() => backoff = Backoff::default(),
             }
         }
     };
@@ -87,10 +91,22 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) {
         .send_modify(|state| state.phase = Phase::Over(code));
 }
 
+/// A time span as Kubernetes writes it: `10s`, `1m20s`, `5m0s`.
+fn in_words(span: Duration) -> String {
+    match (span.as_secs() / 60, span.as_secs() % 60) {
+        (0, seconds) => format!("{seconds}s"),
+        (minutes, seconds) => format!("{minutes}m{seconds}s"),
+    }
+}
+
 /// One start of the container, to its end.
-async fn run_once(shared: &Arc<Shared>, index: usize, starts: u32) -> End {
+async fn run_once(
+    shared: &Arc<Shared>,
+    index: usize,
+    starts: u32,
+    wanted: &mut watch::Receiver<Container>,
+) -> End {
     let slot = &shared.slots[index];
-    let mut wanted = slot.wanted.subscribe();
     let mut stop = shared.stop.subscribe();
     let mut known = shared.known.subscribe();
     let container = wanted.borrow_and_update().clone();
@@ -155,7 +171,7 @@ async fn run_once(shared: &Arc<Shared>, index: usize, starts: u32) -> End {
     slot.state
         .send_modify(|state| state.running = Some(process.id.clone()));
     let mut instance = Instance::new(shared, slot, index, container, process);
-    let end = instance.live(&mut stop, &mut wanted).await;
+    let end = instance.live(&mut stop, wanted).await;
     slot.state.send_modify(|state| state.running = None);
     instance.bury(end).await
 }
@@ -168,7 +184,9 @@ struct Instance<'a> {
     container: Container,
     id: String,
     exit: oneshot::Receiver<ExitStatus>,
-    lines: JoinHandle<()>,
+    /// Reads its lines.
+    reader: JoinSet<()>,
+    started: Instant,
 }
 
 /// Why a container's run is over.
@@ -188,7 +206,8 @@ impl<'a> Instance<'a> {
         container: Container,
         process: Process,
     ) -> Self {
-        let lines = tokio::spawn(read_lines(
+        let mut reader = JoinSet::new();
+        reader.spawn(read_lines(
             shared.clone(),
             container.name.clone(),
             process.output,
@@ -200,7 +219,8 @@ impl<'a> Instance<'a> {
             container,
             id: process.id,
             exit: process.exit,
-            lines,
+            reader,
+            started: Instant::now(),
         }
     }
 
@@ -229,7 +249,10 @@ impl<'a> Instance<'a> {
             );
             tokio::select! {
                 status = &mut self.exit => return (Why::Exited, ended(status)),
-                () = stopped(stop) => {}
+                () = stopped(stop) => {
+                    let grace = stop.borrow().map_or(GRACE, |stop| stop.grace);
+                    return (Why::Stopped, self.kill(grace, true).await);
+                }
                 result = hook => if let Err(message) = result {
                     let what = "postStart".to_owned();
                     shared.tell_of(&container.name, Change::Unhealthy { what, message }).await;
@@ -305,6 +328,7 @@ impl<'a> Instance<'a> {
             self.id.clone(),
             kind,
             probe.clone(),
+            self.started,
             tell.clone(),
         ));
     }
@@ -313,7 +337,9 @@ impl<'a> Instance<'a> {
     async fn kill(&mut self, grace: Duration, in_turn: bool) -> ExitStatus {
         let begin = Instant::now();
         let runtime = self.shared.runtime.as_ref();
-        if let Some(hook) = &self.container.lifecycle.pre_stop {
+        // Without any grace, nobody waits for a hook.
+        let hook = self.container.lifecycle.pre_stop.as_ref();
+        if let Some(hook) = hook.filter(|_| !grace.is_zero()) {
             tokio::select! {
                 status = &mut self.exit => return ended(status),
                 result = action::hook(runtime, &self.container, &self.id, hook, grace) => if let Err(message) = result {
@@ -339,8 +365,8 @@ impl<'a> Instance<'a> {
     }
 
     /// Waits for its last line, and tells its end.
-    async fn bury(self, (why, status): (Why, ExitStatus)) -> End {
-        let _ = self.lines.await;
+    async fn bury(mut self, (why, status): (Why, ExitStatus)) -> End {
+        while self.reader.join_next().await.is_some() {}
         let reason = match (status.code, status.out_of_memory) {
             (_, true) => "OOMKilled",
             (0, false) => "Completed",
@@ -393,12 +419,12 @@ async fn watch_health(
     id: String,
     kind: Kind,
     probe: Probe,
+    started: Instant,
     tell: mpsc::Sender<(Kind, bool)>,
 ) {
-    sleep(Duration::from_secs(
-        probe.initial_delay_seconds.unwrap_or(0).into(),
-    ))
-    .await;
+    // It counts from the container's start, also for those that had to wait for a startup probe.
+    let delay = Duration::from_secs(probe.initial_delay_seconds.unwrap_or(0).into());
+    sleep_until(started + delay).await;
     let mut ticks = interval(Duration::from_secs(
         probe.period_seconds.unwrap_or(10).max(1).into(),
     ));

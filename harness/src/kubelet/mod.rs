@@ -12,13 +12,13 @@ mod container;
 mod resolve;
 pub mod runtime;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::engine::{Change, Event, PodChange, What};
@@ -37,9 +37,19 @@ const VOLUME_CHECK: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(10);
 
 /// A pod that the kubelet runs.
+///
+/// When it is dropped, nothing more is done for the pod.
 pub struct Kubelet {
     shared: Arc<Shared>,
-    work: Mutex<Option<JoinHandle<()>>>,
+    work: AbortHandle,
+    /// Closed when the pod has ended.
+    over: watch::Receiver<()>,
+}
+
+impl Drop for Kubelet {
+    fn drop(&mut self) {
+        self.work.abort();
+    }
 }
 
 /// What all containers of a pod have in common.
@@ -49,7 +59,10 @@ struct Shared {
     known: watch::Sender<Known>,
     stop: watch::Sender<Option<Stop>>,
     slots: Vec<Slot>,
+    /// Whether the pod is ready. Locked while that is told, so that news does not overtake news.
     ready: Mutex<bool>,
+    /// The volumes that have been made. Locked while one is written.
+    volumes: Mutex<HashSet<String>>,
     begin: Instant,
     events: mpsc::Sender<Event>,
 }
@@ -135,13 +148,20 @@ impl Kubelet {
             stop: watch::Sender::default(),
             slots: slots.collect(),
             ready: Mutex::new(false),
+            volumes: Mutex::default(),
             begin: Instant::now(),
             events,
         });
-        let work = tokio::spawn(run_pod(shared.clone()));
+        let (at_work, over) = watch::channel(());
+        let pod = shared.clone();
+        let work = tokio::spawn(async move {
+            run_pod(pod).await;
+            drop(at_work);
+        });
         Ok(Self {
             shared,
-            work: Mutex::new(Some(work)),
+            work: work.abort_handle(),
+            over,
         })
     }
 
@@ -157,15 +177,9 @@ impl Kubelet {
 
     /// Returns when the pod has ended.
     pub async fn ended(&self) {
-        let work = self
-            .work
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(work) = work {
-            // A panic has told its own story on standard error.
-            let _ = work.await;
-        }
+        // Nothing is ever sent: what comes is the end of the sender. A panic is an end too, and
+        // has told its own story on standard error.
+        let _ = self.over.clone().changed().await;
     }
 
     /// Sends a signal to the first process of a container.
@@ -208,13 +222,14 @@ impl Kubelet {
     ///
     /// If a value is not base64 where it must be, or a volume cannot be written.
     pub async fn update_config_map(&self, map: &ConfigMap) -> anyhow::Result<()> {
+        // A volume that is still to be made waits for this, and is made from what is new.
+        let made = self.shared.volumes.lock().await;
         let mut known = self.shared.known.borrow().clone();
         known.add_config_map(map)?;
         for volume in &self.shared.pod.spec.volumes {
-            if volume
-                .config_map
-                .as_ref()
-                .is_some_and(|source| source.name == map.metadata.name)
+            let source = volume.config_map.as_ref();
+            if made.contains(&volume.name)
+                && source.is_some_and(|source| source.name == map.metadata.name)
             {
                 let (_, files) = resolve::volume(&self.shared.pod, volume, &known)
                     .map_err(|waiting| anyhow::anyhow!(waiting.message))?;
@@ -376,12 +391,19 @@ impl Shared {
         for volume in &self.pod.spec.volumes {
             let mut known = self.known.subscribe();
             loop {
-                let resolved = resolve::volume(&self.pod, volume, &known.borrow_and_update());
-                let made = match resolved {
-                    Ok((spec, files)) => self.make_volume(spec, files).await,
-                    Err(waiting) => Err(waiting),
+                let attempt = {
+                    let mut made = self.volumes.lock().await;
+                    let resolved = resolve::volume(&self.pod, volume, &known.borrow_and_update());
+                    let attempt = match resolved {
+                        Ok((spec, files)) => self.make_volume(spec, files).await,
+                        Err(waiting) => Err(waiting),
+                    };
+                    if attempt.is_ok() {
+                        made.insert(volume.name.clone());
+                    }
+                    attempt
                 };
-                let Err(waiting) = made else { break };
+                let Err(waiting) = attempt else { break };
                 for slot in &self.slots {
                     self.wait(slot, &waiting).await;
                 }
@@ -438,7 +460,9 @@ impl Shared {
                         "Usage of EmptyDir volume \"{name}\" exceeds the limit \"{}\". ",
                         limit.0
                     );
-                    self.order_stop(EVICTION_GRACE);
+                    if self.order_stop(EVICTION_GRACE) {
+                        self.tell(PodChange::Stopping).await;
+                    }
                     return message;
                 }
             }
@@ -454,13 +478,14 @@ impl Shared {
         })
     }
 
-    /// Waits until a container may be told to end: native sidecars after all others, the last
-    /// started first.
+    /// Waits until a container may be told to end: native sidecars after the containers of the
+    /// pod, the last started first. Nobody waits for an init container.
     async fn turn_to_end(&self, index: usize) {
         if self.slots[index].role != Role::Sidecar {
             return;
         }
-        for slot in self.slots.iter().skip(index + 1) {
+        let later = self.slots.iter().skip(index + 1);
+        for slot in later.filter(|slot| slot.role != Role::Init) {
             let _ = slot
                 .state
                 .subscribe()
@@ -511,13 +536,10 @@ impl Shared {
             let name = slot.wanted.borrow().name.clone();
             self.tell_of(&name, Change::Ready(ready)).await;
         }
+        let mut ready = self.ready.lock().await;
         let mut of_pod = self.slots.iter().filter(|slot| slot.role != Role::Init);
         let all = of_pod.all(|slot| slot.state.borrow().ready);
-        let before = std::mem::replace(
-            &mut *self.ready.lock().unwrap_or_else(PoisonError::into_inner),
-            all,
-        );
-        if before != all {
+        if std::mem::replace(&mut *ready, all) != all {
             self.tell(PodChange::Ready(all)).await;
         }
     }

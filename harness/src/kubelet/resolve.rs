@@ -55,6 +55,15 @@ fn config_error(message: impl Into<String>) -> Waiting {
     }
 }
 
+/// The pod's name in messages.
+pub(super) fn full_name(pod: &Pod) -> String {
+    format!("{}_{}", pod.metadata.name, namespace(pod))
+}
+
+fn namespace(pod: &Pod) -> &str {
+    pod.metadata.namespace.as_deref().unwrap_or("default")
+}
+
 /// Capabilities that container runtimes grant unless a manifest drops them.
 const DEFAULT_CAPABILITIES: &[&str] = &[
     "AUDIT_WRITE",
@@ -71,6 +80,51 @@ const DEFAULT_CAPABILITIES: &[&str] = &[
     "SETPCAP",
     "SETUID",
     "SYS_CHROOT",
+];
+
+/// Every capability that Linux has.
+const ALL_CAPABILITIES: &[&str] = &[
+    "AUDIT_CONTROL",
+    "AUDIT_READ",
+    "AUDIT_WRITE",
+    "BLOCK_SUSPEND",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "KILL",
+    "LEASE",
+    "LINUX_IMMUTABLE",
+    "MAC_ADMIN",
+    "MAC_OVERRIDE",
+    "MKNOD",
+    "NET_ADMIN",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_RAW",
+    "PERFMON",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYSLOG",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_CHROOT",
+    "SYS_MODULE",
+    "SYS_NICE",
+    "SYS_PACCT",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "WAKE_ALARM",
 ];
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -157,6 +211,14 @@ pub(super) fn container(
 
 fn image<'k>(container: &Container, known: &'k Known) -> Result<&'k Image, Waiting> {
     let name = &container.image;
+    let pull_failed = || Waiting {
+        reason: "ErrImagePull",
+        message: format!("failed to pull image \"{name}\": there is no registry here"),
+    };
+    // That it is there already would not keep a cluster from asking for it.
+    if container.image_pull_policy == Some(PullPolicy::Always) {
+        return Err(pull_failed());
+    }
     let found = known
         .images
         .get(name)
@@ -166,10 +228,7 @@ fn image<'k>(container: &Container, known: &'k Known) -> Result<&'k Image, Waiti
             reason: "ErrImageNeverPull",
             message: format!("Container image \"{name}\" is not present with pull policy of Never"),
         },
-        _ => Waiting {
-            reason: "ErrImagePull",
-            message: format!("failed to pull image \"{name}\": there is no registry here"),
-        },
+        _ => pull_failed(),
     })
 }
 
@@ -184,7 +243,8 @@ fn user(pod: &Pod, container: &Container, image: &Image) -> Result<(u32, u32), W
         .unwrap_or(false);
     let place = format!(
         "(pod: \"{}\", container: {})",
-        pod.metadata.name, container.name
+        full_name(pod),
+        container.name
     );
 
     let (image_user, image_group) = image
@@ -232,26 +292,25 @@ fn groups(pod: &Pod) -> Vec<u32> {
     groups
 }
 
+/// As containerd does it: `ALL` first, then what is added, then what is dropped by its name.
 fn capabilities(add: &[String], drop: &[String]) -> Vec<String> {
-    let bare = |name: &String| {
-        name.strip_prefix("CAP_")
-            .unwrap_or(name)
-            .to_ascii_uppercase()
+    let names = |list: &[String]| -> Vec<String> {
+        let name = |name: &String| {
+            name.to_ascii_uppercase()
+                .trim_start_matches("CAP_")
+                .to_owned()
+        };
+        list.iter().map(name).collect()
     };
-    let (add, drop): (Vec<_>, Vec<_>) = (
-        add.iter().map(bare).collect(),
-        drop.iter().map(bare).collect(),
-    );
+    let (add, drop) = (names(add), names(drop));
     let all = |names: &[String]| names.iter().any(|name| name == "ALL");
-    let mut kept: Vec<String> = if all(&drop) {
-        Vec::new()
-    } else {
-        let kept = DEFAULT_CAPABILITIES
-            .iter()
-            .filter(|name| !drop.iter().any(|dropped| dropped == *name));
-        kept.map(ToString::to_string).collect()
+    let base = match (all(&drop), all(&add)) {
+        (true, _) => &[][..],
+        (false, true) => ALL_CAPABILITIES,
+        (false, false) => DEFAULT_CAPABILITIES,
     };
-    kept.extend(add);
+    let mut kept: Vec<String> = base.iter().map(ToString::to_string).chain(add).collect();
+    kept.retain(|name| name != "ALL" && !drop.contains(name));
     kept.sort();
     kept.dedup();
     kept
@@ -361,9 +420,9 @@ fn from_source(
                 key.name
             ))),
             Some(None) => Err(config_error(format!(
-                "couldn't find key {} in {} {}",
+                "couldn't find key {} in {kind:?} {}/{}",
                 key.key,
-                kind.name(),
+                namespace(pod),
                 key.name
             ))),
         };
@@ -383,11 +442,7 @@ fn field(field: &FieldRef, pod: &Pod, pod_ip: IpAddr) -> Result<String, Waiting>
     }
     Ok(match field.field_path.as_str() {
         "metadata.name" => pod.metadata.name.clone(),
-        "metadata.namespace" => pod
-            .metadata
-            .namespace
-            .clone()
-            .unwrap_or_else(|| "default".to_owned()),
+        "metadata.namespace" => namespace(pod).to_owned(),
         "spec.nodeName" => NODE.to_owned(),
         "spec.serviceAccountName" => "default".to_owned(),
         "status.podIP" | "status.podIPs" => pod_ip.to_string(),
@@ -421,7 +476,12 @@ fn resource(
         _ => return Err(unknown()),
     };
     let milli = |quantity: &Quantity| quantity.milli().ok_or_else(unknown);
-    let amount = amounts.get(name).map(milli).ok_or_else(unknown)??;
+    // Whoever sets a limit only asks for as much, and whoever asks for nothing for 0.
+    let amount = match (amounts.get(name), of) {
+        (Some(amount), _) => milli(amount)?,
+        (None, "requests") => container.resources.limits.get(name).map_or(Ok(0), milli)?,
+        (None, _) => return Err(unknown()),
+    };
     let divisor = reference
         .divisor
         .as_ref()
@@ -623,16 +683,5 @@ mod tests {
         ] {
             assert_eq!(expand(text, &variables), expanded, "{text}");
         }
-    }
-
-    #[test]
-    fn capabilities_are_dropped_before_they_are_added() {
-        let names = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(
-            capabilities(&names(&["CHOWN"]), &names(&["ALL"])),
-            ["CHOWN"]
-        );
-        assert_eq!(capabilities(&[], &[]), DEFAULT_CAPABILITIES);
-        assert!(!capabilities(&[], &names(&["CAP_NET_RAW"])).contains(&"NET_RAW".to_owned()));
     }
 }

@@ -17,7 +17,7 @@ use caps::{CapSet, Capability};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat, umask};
 use nix::unistd::{
@@ -27,7 +27,7 @@ use nix::unistd::{
 use seccompiler::BpfProgram;
 use serde::{Deserialize, Serialize};
 
-use super::{supervisor, sys};
+use super::{seccomp, supervisor, sys};
 use crate::kubelet::runtime::{ContainerSpec, Mount, StartError};
 
 /// A container as the supervisor is told to start it.
@@ -111,7 +111,7 @@ pub(super) fn run(
     if plan.own_user_namespace() {
         enter_own_user_namespace(spec)?;
     }
-    let settings = become_user(plan, &pod.seccomp)?;
+    let settings = become_user(plan)?;
     exec(&spec.command, &settings)
 }
 
@@ -381,8 +381,14 @@ pub(super) struct Settings {
 
 /// Gives up every right that the container is not granted. The order matters: each step needs a
 /// right that a later one takes away.
-pub(super) fn become_user(plan: &Plan, seccomp: &[BpfProgram]) -> Step<Settings> {
+pub(super) fn become_user(plan: &Plan) -> Step<Settings> {
     let spec = &plan.spec;
+    let seccomp = if spec.seccomp {
+        seccomp::runtime_default(&spec.capabilities)
+            .during(|| "make the seccomp filter".into())?
+    } else {
+        Vec::new()
+    };
     limit_resources()?;
     // A single id has no groups to choose from, and the kernel denies `setgroups(2)`.
     if !plan.single_id {
@@ -404,8 +410,8 @@ pub(super) fn become_user(plan: &Plan, seccomp: &[BpfProgram]) -> Step<Settings>
         }
     }
     // Without `no_new_privs`, installing a filter is a right, and it must be used before it goes.
-    if spec.allow_privilege_escalation && spec.seccomp {
-        install(seccomp)?;
+    if spec.allow_privilege_escalation {
+        install(&seccomp)?;
     }
     let (uid, gid) = (Uid::from_raw(spec.uid), Gid::from_raw(spec.gid));
     setresgid(gid, gid, gid).during(|| format!("become group {gid}"))?;
@@ -426,9 +432,7 @@ pub(super) fn become_user(plan: &Plan, seccomp: &[BpfProgram]) -> Step<Settings>
         .during(|| "drop capabilities".into())?;
     if !spec.allow_privilege_escalation {
         prctl::set_no_new_privs().during(|| "set no_new_privs".into())?;
-        if spec.seccomp {
-            install(seccomp)?;
-        }
+        install(&seccomp)?;
     }
     chdir(&spec.working_dir)
         .during(|| format!("enter the working directory {}", spec.working_dir.display()))?;
@@ -463,10 +467,14 @@ fn install(seccomp: &[BpfProgram]) -> Step<()> {
 /// it by the id that the manifest wants.
 fn enter_own_user_namespace(spec: &ContainerSpec) -> Step<()> {
     let write = |file: &str, content: String| fs::write(format!("/proc/self/{file}"), content);
+    let dumpable = |value| prctl::set_dumpable(value).map_err(io::Error::from);
     unshare(CloneFlags::CLONE_NEWUSER).during(|| "make a user namespace for the user".into())?;
-    write("setgroups", "deny".to_owned())
+    // Its files in `/proc` belong to this process only as long as others may look into it.
+    dumpable(true)
+        .and_then(|()| write("setgroups", "deny".to_owned()))
         .and_then(|()| write("gid_map", format!("{} 0 1", spec.gid)))
         .and_then(|()| write("uid_map", format!("{} 0 1", spec.uid)))
+        .and_then(|()| dumpable(false))
         .during(|| format!("map user {} and group {}", spec.uid, spec.gid))
 }
 
@@ -477,6 +485,9 @@ fn limit_resources() -> Step<()> {
         (Resource::RLIMIT_NPROC, 1024),
         (Resource::RLIMIT_DATA, 2 << 30),
     ] {
+        // Nobody may raise what the harness itself was given.
+        let (_, hard) = getrlimit(resource).during(|| format!("read {resource:?}"))?;
+        let limit = hard.min(limit);
         setrlimit(resource, limit, limit).during(|| format!("set {resource:?}"))?;
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -58,7 +59,10 @@ impl Ids {
                 first_gid,
             });
         }
-        ways.push(Self::Single { uid, gid });
+        // Not for root: it would be the root of this machine in every pod.
+        if !owns_the_kernel(uid) {
+            ways.push(Self::Single { uid, gid });
+        }
         ways
     }
 
@@ -98,6 +102,12 @@ impl Ids {
             }
         }
     }
+}
+
+/// Whether this user is the machine's root, however it is called here: the kernel's settings
+/// belong to it.
+fn owns_the_kernel(uid: u32) -> bool {
+    fs::metadata("/proc/sys/kernel").is_ok_and(|settings| settings.uid() == uid)
 }
 
 /// Runs one of the set-user-id programs that write maps of subordinate ids.

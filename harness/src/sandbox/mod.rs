@@ -81,6 +81,7 @@ pub struct PodSettings {
 pub struct Pod {
     link: Arc<Link>,
     ids: Ids,
+    own_proc: bool,
     /// Holds `true` once the supervisor has been waited for.
     gone: watch::Receiver<bool>,
 }
@@ -168,7 +169,12 @@ impl Pod {
             next: AtomicU64::new(1),
             waiting: Mutex::default(),
         });
-        let pod = Self { link, ids, gone };
+        let mut pod = Self {
+            link,
+            ids,
+            own_proc: true,
+            gone,
+        };
         match pod.link.receive().await {
             Ok(Some((Reply::Unshared, _))) => {}
             other => return Err(unexpected(other)),
@@ -195,15 +201,27 @@ impl Pod {
         match pod.link.receive().await {
             Ok(Some((
                 Reply::Answer {
-                    answer: Ok(Answer::Done),
+                    answer: Ok(Answer::Begun { own_proc }),
                     ..
                 },
                 _,
-            ))) => {}
+            ))) => pod.own_proc = own_proc,
             other => return Err(unexpected(other)),
         }
         tokio::spawn(listen(pod.link.clone()));
         Ok(pod)
+    }
+
+    /// Whether the pod has a `/proc` of its own. In some containers the kernel refuses it, and
+    /// the pod's containers see the names of the machine's processes.
+    #[must_use]
+    pub fn has_own_proc(&self) -> bool {
+        self.own_proc
+    }
+
+    /// Has every process of the pod end, and does not wait for it.
+    pub fn kill(&self) {
+        self.link.hang_up();
     }
 
     /// Ends every process of the pod, and returns when none is left.
@@ -485,12 +503,13 @@ impl Runtime for Pod {
     }
 }
 
-/// Tries everything that a pod needs, with a pod that does nothing.
+/// Tries everything that a pod needs, with a pod that does nothing and has ended when this
+/// returns it.
 ///
 /// # Errors
 ///
 /// As [`Pod::start`].
-pub async fn probe(program: &Path) -> Result<Ids, Forbidden> {
+pub async fn probe(program: &Path) -> Result<Pod, Forbidden> {
     let settings = PodSettings {
         hostname: "probe".to_owned(),
         host_aliases: Vec::new(),
@@ -498,14 +517,17 @@ pub async fn probe(program: &Path) -> Result<Ids, Forbidden> {
     };
     let pod = Pod::start(program, &settings).await?;
     pod.end().await;
-    Ok(pod.ids.clone())
+    Ok(pod)
 }
 
-/// The program to run as a pod's supervisor: this one.
+/// The program to run as a pod's supervisor: this one, even if another build has put a newer one
+/// in its place meanwhile.
 ///
 /// # Errors
 ///
-/// If the kernel does not say where it is.
+/// If `/proc` is not there.
 pub fn this_program() -> io::Result<PathBuf> {
-    std::env::current_exe()
+    let program = PathBuf::from("/proc/self/exe");
+    program.metadata()?;
+    Ok(program)
 }

@@ -84,6 +84,11 @@ pub(super) enum Reply {
 pub(super) enum Answer {
     /// It is done.
     Done,
+    /// The pod is there.
+    Begun {
+        /// Whether the kernel let it have a `/proc` of its own.
+        own_proc: bool,
+    },
     /// The socket comes with this packet.
     Socket,
     /// So many bytes.

@@ -1,7 +1,7 @@
 //! The seccomp profile `RuntimeDefault`: which system calls a container may make.
 //!
-//! The list is the one that containerd and Docker install for a container without added
-//! capabilities. What is not on it fails with `EPERM`.
+//! The list is containerd's. What is not on it fails with `EPERM`. A container with added
+//! capabilities may make the calls that these are for.
 //! See <https://kubernetes.io/docs/tutorials/security/seccomp/>.
 
 use std::io;
@@ -15,6 +15,7 @@ use seccompiler::{
 const ALLOWED: &[libc::c_long] = &[
     libc::SYS_accept,
     libc::SYS_accept4,
+    libc::SYS_adjtimex,
     libc::SYS_bind,
     libc::SYS_brk,
     libc::SYS_capget,
@@ -264,6 +265,81 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_writev,
 ];
 
+/// Calls that are newer than the list of `libc`. Since 2019, a call has the same number on every
+/// architecture.
+const ALLOWED_NEW: &[libc::c_long] = &[
+    451, // cachestat
+    453, // map_shadow_stack
+    454, // futex_wake
+    455, // futex_wait
+    456, // futex_requeue
+    457, // statmount
+    458, // listmount
+    459, // lsm_get_self_attr
+    460, // lsm_set_self_attr
+    461, // lsm_list_modules
+    462, // mseal
+    463, // setxattrat
+    464, // getxattrat
+    465, // listxattrat
+    466, // removexattrat
+];
+
+/// Calls that a capability is for.
+const ALLOWED_WITH: &[(&str, &[libc::c_long])] = &[
+    ("BPF", &[libc::SYS_bpf]),
+    ("DAC_READ_SEARCH", &[libc::SYS_open_by_handle_at]),
+    ("PERFMON", &[libc::SYS_perf_event_open]),
+    (
+        "SYS_ADMIN",
+        &[
+            libc::SYS_bpf,
+            libc::SYS_fanotify_init,
+            libc::SYS_fsconfig,
+            libc::SYS_fsmount,
+            libc::SYS_fsopen,
+            libc::SYS_fspick,
+            libc::SYS_mount,
+            libc::SYS_mount_setattr,
+            libc::SYS_move_mount,
+            libc::SYS_open_tree,
+            libc::SYS_perf_event_open,
+            libc::SYS_quotactl,
+            libc::SYS_quotactl_fd,
+            libc::SYS_setdomainname,
+            libc::SYS_sethostname,
+            libc::SYS_setns,
+            libc::SYS_syslog,
+            libc::SYS_umount2,
+            libc::SYS_unshare,
+        ],
+    ),
+    ("SYS_BOOT", &[libc::SYS_reboot]),
+    ("SYS_CHROOT", &[libc::SYS_chroot]),
+    (
+        "SYS_MODULE",
+        &[
+            libc::SYS_delete_module,
+            libc::SYS_finit_module,
+            libc::SYS_init_module,
+        ],
+    ),
+    (
+        "SYS_NICE",
+        &[
+            libc::SYS_get_mempolicy,
+            libc::SYS_mbind,
+            libc::SYS_set_mempolicy,
+            libc::SYS_set_mempolicy_home_node,
+        ],
+    ),
+    ("SYS_PACCT", &[libc::SYS_acct]),
+    ("SYS_PTRACE", &[libc::SYS_process_madvise]),
+    ("SYS_TIME", &[libc::SYS_clock_settime, libc::SYS_settimeofday]),
+    ("SYS_TTY_CONFIG", &[libc::SYS_vhangup]),
+    ("SYSLOG", &[libc::SYS_syslog]),
+];
+
 /// Calls that only x86-64 has: newer architectures never got what has a better successor.
 #[cfg(target_arch = "x86_64")]
 const ALLOWED_HERE: &[libc::c_long] = &[
@@ -285,6 +361,8 @@ const ALLOWED_HERE: &[libc::c_long] = &[
     libc::SYS_getdents,
     libc::SYS_getpgrp,
     libc::SYS_inotify_init,
+    333, // io_pgetevents
+    335, // uretprobe
     libc::SYS_lchown,
     libc::SYS_link,
     libc::SYS_lstat,
@@ -327,7 +405,7 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWNS
     | libc::CLONE_NEWNET
     | libc::CLONE_NEWCGROUP;
 
-/// The filters, to be installed in this order.
+/// The filters for a container that may hold these capabilities, to be installed in this order.
 ///
 /// There are two, because a filter has one answer for what it does not allow. `clone3(2)` passes
 /// its flags in memory, where no filter can see them; the C library takes `ENOSYS` for a kernel
@@ -336,30 +414,33 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWNS
 /// # Errors
 ///
 /// If this processor's architecture is none that the filters can be written for.
-pub(super) fn runtime_default() -> io::Result<[BpfProgram; 2]> {
+pub(super) fn runtime_default(capabilities: &[String]) -> io::Result<Vec<BpfProgram>> {
+    let granted = |name: &str| capabilities.iter().any(|capability| capability == name);
+    let of_capabilities = ALLOWED_WITH.iter().filter(|(name, _)| granted(name));
     let mut rules: Vec<(i64, Vec<SeccompRule>)> = ALLOWED
         .iter()
+        .chain(ALLOWED_NEW)
         .chain(ALLOWED_HERE)
+        .chain(of_capabilities.flat_map(|(_, calls)| *calls))
         .map(|&call| (call, vec![]))
         .collect();
     // The first filter has judged it.
     rules.push((libc::SYS_clone3, vec![]));
-    rules.push((
-        libc::SYS_clone,
-        vec![argument(
-            SeccompCmpArgLen::Qword,
-            SeccompCmpOp::MaskedEq(u64::from(NAMESPACES.cast_unsigned())),
-            0,
-        )?],
-    ));
-    rules.push((
-        libc::SYS_socket,
-        vec![argument(
-            SeccompCmpArgLen::Dword,
-            SeccompCmpOp::Ne,
-            libc::AF_VSOCK as u64,
-        )?],
-    ));
+    let flags = if granted("SYS_ADMIN") {
+        vec![]
+    } else {
+        let none = SeccompCmpOp::MaskedEq(u64::from(NAMESPACES.cast_unsigned()));
+        vec![argument(SeccompCmpArgLen::Qword, none, 0)?]
+    };
+    rules.push((libc::SYS_clone, flags));
+    // Every family but those two that lead out of a container's network or far into the kernel.
+    let families = [libc::AF_VSOCK, libc::AF_ALG].map(|family| {
+        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family as u64)
+            .map_err(io::Error::other)
+    });
+    let families = families.into_iter().collect::<io::Result<_>>()?;
+    let families = SeccompRule::new(families).map_err(io::Error::other)?;
+    rules.push((libc::SYS_socket, vec![families]));
     let personalities =
         PERSONALITIES.map(|domain| argument(SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, domain));
     rules.push((
@@ -367,14 +448,16 @@ pub(super) fn runtime_default() -> io::Result<[BpfProgram; 2]> {
         personalities.into_iter().collect::<io::Result<_>>()?,
     ));
 
-    Ok([
-        filter(
+    let mut filters = Vec::new();
+    if !granted("SYS_ADMIN") {
+        filters.push(filter(
             vec![(libc::SYS_clone3, vec![])],
             SeccompAction::Allow,
             errno(libc::ENOSYS),
-        )?,
-        filter(rules, errno(libc::EPERM), SeccompAction::Allow)?,
-    ])
+        )?);
+    }
+    filters.push(filter(rules, errno(libc::EPERM), SeccompAction::Allow)?);
+    Ok(filters)
 }
 
 fn errno(number: i32) -> SeccompAction {

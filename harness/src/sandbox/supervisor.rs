@@ -7,9 +7,9 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::exit;
 
@@ -23,14 +23,13 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::statvfs::statvfs;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{
-    Gid, Pid, Uid, chdir, dup2_stdin, getpid, pivot_root, setgroups, sethostname, setresgid,
+    Gid, Pid, Uid, chdir, dup2_stdin, pivot_root, setgroups, sethostname, setresgid,
     setresuid,
 };
-use seccompiler::BpfProgram;
 
 use super::container::{self, DuringStep, Plan, Step};
 use super::protocol::{Answer, Numbered, PodSpec, Reply, Request, receive_request, send_reply};
-use super::{seccomp, sys};
+use super::sys;
 use crate::kubelet::runtime::{ExitStatus, StartError, VolumeFile, VolumeSpec};
 
 /// Where the supervisor keeps the root filesystems of containers.
@@ -54,14 +53,16 @@ pub(super) struct Pod {
     pub(super) spec: PodSpec,
     /// Whether the kernel let the pod have a `/proc` of its own.
     pub(super) own_proc: bool,
-    /// The filters of `RuntimeDefault`, made once.
-    pub(super) seccomp: [BpfProgram; 2],
 }
 
 /// Runs the supervisor of one pod, on the control socket that is its standard input.
 ///
 /// Must be called while the process has a single thread.
 pub(super) fn run() -> ! {
+    // What whoever started the harness has left open is no business of a pod.
+    let _ = sys::close_all_from(3);
+    // What process lists show besides the arguments.
+    let _ = prctl::set_name(c"pause");
     // The containers inherit standard input, and must not inherit this.
     let control = io::stdin().as_fd().try_clone_to_owned();
     let nothing = File::open("/dev/null").map(dup2_stdin);
@@ -86,7 +87,13 @@ pub(super) fn run() -> ! {
         }
         Ok(sys::Fork::Child) => {
             let pod = prepare(spec);
-            let answer = pod.as_ref().map(|_| Answer::Done).map_err(Clone::clone);
+            // From here on no process of the pod can look into this one, whatever rights the
+            // manifest gives it: this one's program is a file of the machine.
+            let _ = prctl::set_dumpable(false);
+            let own_proc = pod.as_ref().map(|pod| pod.own_proc);
+            let answer = own_proc
+                .map(|own_proc| Answer::Begun { own_proc })
+                .map_err(Clone::clone);
             let told = send_reply(socket.as_fd(), &Reply::Answer { number: 0, answer }, None);
             match (pod, told) {
                 (Ok(pod), Ok(())) => serve(&socket, &pod),
@@ -122,10 +129,15 @@ fn become_pod(socket: &OwnedFd) -> Result<PodSpec, ()> {
         Ok(()) | Err(()) => Err(()),
     };
 
+    let left = match sys::leave_session_keyring() {
+        // Where the calls for keys are forbidden, they are forbidden to the containers too.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) => Ok(()),
+        left => left.during(|| "leave the session's keyring".into()),
+    };
     // In a user namespace of its own this process may do all the rest, whoever started it.
-    if let Err(error) =
+    if let Err(error) = left.and_then(|()| {
         unshare(CloneFlags::CLONE_NEWUSER).during(|| "unshare the user namespace".into())
-    {
+    }) {
         return refuse(error);
     }
     tell(Reply::Unshared)?;
@@ -145,8 +157,6 @@ fn become_pod(socket: &OwnedFd) -> Result<PodSpec, ()> {
     let _ = setgroups(&[]);
     let left = setresgid(gid, gid, gid)
         .and_then(|()| setresuid(uid, uid, uid))
-        // A process that has changed its user may not write to its own `/proc` otherwise.
-        .and_then(|()| prctl::set_dumpable(true))
         .during(|| "become root of the user namespace".into())
         .and_then(|()| {
             let rest = CloneFlags::CLONE_NEWNS
@@ -167,18 +177,13 @@ fn become_pod(socket: &OwnedFd) -> Result<PodSpec, ()> {
 
 /// Furnishes the namespaces: a root of its own, an address, a host name.
 fn prepare(spec: PodSpec) -> Step<Pod> {
-    let seccomp = seccomp::runtime_default().during(|| "make the seccomp filter".into())?;
     let own_proc = enter_own_root()?;
     sys::bring_up_loopback(spec.ip).during(|| format!("give the pod its address {}", spec.ip))?;
     // As container runtimes set it: a pod's ports are its own, so none of them is privileged.
     let _ = fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
     // Inside some containers the host name cannot be set; nothing depends on it.
     let _ = sethostname(&spec.hostname);
-    Ok(Pod {
-        spec,
-        own_proc,
-        seccomp,
-    })
+    Ok(Pod { spec, own_proc })
 }
 
 /// Makes a root filesystem in memory and moves into it; the machine's files are gone after this,
@@ -269,6 +274,8 @@ struct Processes {
     pids: HashMap<String, Pid>,
     names: HashMap<Pid, String>,
     plans: HashMap<String, Plan>,
+    /// The mount namespace of each container, by its number.
+    mounts: HashMap<String, u64>,
 }
 
 /// Does what the harness asks until it is gone.
@@ -334,9 +341,10 @@ fn reap(socket: &OwnedFd, pod: &Pod, processes: &mut Processes) -> io::Result<()
             continue;
         };
         processes.pids.remove(&id);
-        if pod.spec.share_process_namespace {
+        let mounts = processes.mounts.remove(&id);
+        if pod.spec.share_process_namespace && pod.own_proc {
             // The kernel ends what is left of a PID namespace; here there is none to end.
-            end_session(pid);
+            mounts.into_iter().for_each(end_all_in);
         }
         if processes.plans.remove(&id).is_some() {
             let _ = fs::remove_dir(Path::new(ROOTS).join(&id));
@@ -349,21 +357,23 @@ fn reap(socket: &OwnedFd, pod: &Pod, processes: &mut Processes) -> io::Result<()
     }
 }
 
-/// Kills every process of the session that `leader` led.
-fn end_session(leader: Pid) {
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-            .map(Pid::from_raw)
-        else {
-            continue;
-        };
-        if pid != getpid() && nix::unistd::getsid(Some(pid)) == Ok(leader) {
-            let _ = kill(pid, Signal::SIGKILL);
-        }
+/// Kills every process of a container, by the mount namespace that they have in common, and
+/// returns when none is left.
+fn end_all_in(mounts: u64) {
+    let processes = || {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.map(Pid::from_raw)
+            .filter(move |pid| mount_namespace(&pid.to_string()).is_ok_and(|other| other == mounts))
+    };
+    // One that was about to have a child when it was seen is seen again.
+    while processes().map(|pid| kill(pid, Signal::SIGKILL)).count() > 0 {
+        std::thread::yield_now();
     }
+}
+
+fn mount_namespace(process: &str) -> io::Result<u64> {
+    Ok(fs::metadata(format!("/proc/{process}/ns/mnt"))?.ino())
 }
 
 type Answered = Step<(Answer, Option<OwnedFd>)>;
@@ -404,11 +414,12 @@ fn answer(
             } else {
                 libc::CLONE_NEWPID
             };
-            let pid = spawn(namespace | libc::CLONE_NEWNS, || {
+            let (pid, mounts) = spawn(namespace | libc::CLONE_NEWNS, || {
                 let Err(error) = container::run(&plan, pod, archive, output);
                 error
             })?;
             processes.add(&plan.spec.id, pid);
+            processes.mounts.insert(plan.spec.id.clone(), mounts);
             processes.plans.insert(plan.spec.id.clone(), *plan);
             Ok((Answer::Done, None))
         }
@@ -421,8 +432,8 @@ fn answer(
             let target = processes.pid(&container)?;
             let plan = processes.plans.get(&container).ok_or("it is no container");
             let plan = plan.during(|| format!("reach {container}"))?.clone();
-            let pid = spawn(0, || {
-                let Err(error) = exec_in(&plan, target, pod, &command, output);
+            let (pid, _) = spawn(0, || {
+                let Err(error) = exec_in(&plan, target, &command, output);
                 error
             })?;
             processes.add(&id, pid);
@@ -464,26 +475,29 @@ impl Processes {
     }
 }
 
-/// Starts a process that does `work`, and waits until it has become another program. `work`
-/// returns only if that failed, and what it says comes back through a pipe that `execve(2)`
-/// closes.
-fn spawn(namespaces: i32, work: impl FnOnce() -> StartError) -> Step<Pid> {
-    let (mut failure, tell) = io::pipe().during(|| "make a pipe".into())?;
+/// Starts a process that does `work`, and waits until it has become another program. Returns the
+/// process and its mount namespace. `work` returns only if it failed, and what it says comes back
+/// through a pipe that `execve(2)` closes.
+fn spawn(namespaces: i32, work: impl FnOnce() -> StartError) -> Step<(Pid, u64)> {
+    let (mut failure, mut tell) = io::pipe().during(|| "make a pipe".into())?;
     match sys::clone3(namespaces, None).during(|| "clone a process".into())? {
         sys::Fork::Child => {
             drop(failure);
+            let mounts = mount_namespace("self").unwrap_or(0);
+            let _ = tell.write_all(&mounts.to_ne_bytes());
             let error = work();
             let _ = serde_json::to_writer(tell, &error);
             exit(127)
         }
         sys::Fork::Parent(pid) => {
             drop(tell);
-            let mut said = Vec::new();
+            let (mut mounts, mut said) = ([0; 8], Vec::new());
             failure
-                .read_to_end(&mut said)
+                .read_exact(&mut mounts)
+                .and_then(|()| failure.read_to_end(&mut said))
                 .during(|| "wait for the process".into())?;
             if said.is_empty() {
-                return Ok(pid);
+                return Ok((pid, u64::from_ne_bytes(mounts)));
             }
             let _ = waitpid(pid, None);
             Err(serde_json::from_slice(&said).during(|| "read why the process failed".into())?)
@@ -496,7 +510,6 @@ fn spawn(namespaces: i32, work: impl FnOnce() -> StartError) -> Step<Pid> {
 fn exec_in(
     plan: &Plan,
     container: Pid,
-    pod: &Pod,
     command: &[String],
     output: OwnedFd,
 ) -> Step<std::convert::Infallible> {
@@ -511,7 +524,7 @@ fn exec_in(
     // A PID namespace takes in only the children of whoever joins it.
     match sys::clone3(0, None).during(|| "fork in the container".into())? {
         sys::Fork::Child => {
-            let settings = container::become_user(plan, &pod.seccomp)?;
+            let settings = container::become_user(plan)?;
             // The process that waits for this one stands for it: when it is killed, so is this.
             prctl::set_pdeathsig(Signal::SIGKILL)
                 .during(|| "tie the program to its parent".into())?;

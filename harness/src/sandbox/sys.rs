@@ -187,6 +187,19 @@ pub(super) fn reset_signal_actions() {
     }
 }
 
+/// Gives this process a keyring of its own, an empty one: it inherits that of whoever logged in,
+/// with all the keys in it, and no namespace keeps them from it.
+pub(super) fn leave_session_keyring() -> io::Result<()> {
+    // SAFETY: no name is passed.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            libc::KEYCTL_JOIN_SESSION_KEYRING,
+            std::ptr::null::<libc::c_char>(),
+        )
+    })
+}
+
 /// Filters this process's system calls from now on. It must have `no_new_privs` or be allowed to
 /// administer its user namespace.
 pub(super) fn install_seccomp_filter(filter: &[seccompiler::sock_filter]) -> io::Result<()> {

@@ -119,6 +119,34 @@ fn the_folder_above_may_go_and_come_back() {
 }
 
 #[test]
+fn a_folder_may_go_though_a_file_in_it_is_held() {
+    let volumes = Volumes::new();
+    let log = volumes.path("above/logs/access.log");
+    let rotated = volumes.path("above/logs/access.log.1");
+    fs::create_dir_all(log.parent().unwrap()).unwrap();
+    append(&log, "one\nhalf");
+    let sidecar = Program::start(
+        SIDECAR,
+        &[("LOG_PATH", &log), ("STATE_PATH", &volumes.state())],
+    );
+    sidecar.wait_for("one\n");
+    fs::remove_file(&log).unwrap();
+    append(&rotated, "two\n");
+    sidecar.wait_for("one\ntwo\n");
+    fs::remove_file(&rotated).unwrap();
+    // Of removed files, the last is held: when the first is let go, all of this has been seen.
+    let note = "access.log was removed, and 4 bytes of a line that was not complete with it";
+    sidecar.wait_for_line(&format!("sidecar-container: {note}"));
+    // Nothing is left but folders. As long as a file that was in them is held, the kernel does
+    // not tell of their own end, only that their names went from the folders above.
+    fs::remove_dir_all(volumes.path("above")).unwrap();
+    fs::create_dir_all(log.parent().unwrap()).unwrap();
+    append(&log, "three\n");
+    sidecar.wait_for_line("three");
+    sidecar.terminate();
+}
+
+#[test]
 fn a_folder_that_goes_while_the_sidecar_is_down_may_come_back() {
     let volumes = Volumes::new();
     append(volumes.log(), "one\n");

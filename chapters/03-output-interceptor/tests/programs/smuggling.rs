@@ -81,6 +81,22 @@ fn requests_of_unclear_length_are_refused() {
 }
 
 #[test]
+fn what_it_answers_itself_must_be_clear_too() {
+    for (fields, status) in [
+        (
+            "Host: a\r\nTransfer-Encoding: gzip, chunked",
+            "501 Not Implemented",
+        ),
+        ("Host: a\r\nContent-Length: 5, 5", "400 Bad Request"),
+        ("Host: a\r\nHost: a", "400 Bad Request"),
+        ("X: y", "400 Bad Request"),
+    ] {
+        let request = format!("GET /hello HTTP/1.1\r\n{fields}\r\n\r\n0\r\n\r\n{HIDDEN}");
+        assert_eq!(refused(&request), status, "{fields:?}");
+    }
+}
+
+#[test]
 fn what_is_not_a_request_is_refused() {
     for request in [
         "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",

@@ -6,12 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body, Incoming};
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::time::timeout;
 
 use crate::forward::forward;
+use crate::headers::ambiguous_framing;
 use crate::upstream::Upstream;
 
 /// An answer, with a body that is written here or streamed from the upstream.
@@ -34,10 +36,11 @@ impl Sidecar {
         client: &HeaderValue,
     ) -> Result<Answer, Infallible> {
         let waits_for_consent = request.headers().contains_key(EXPECT);
-        let answer = match (request.uri().path(), &self.upstream) {
-            ("/hello", _) => hello(request),
-            (_, Some(upstream)) => forward(request, client, upstream).await,
-            (_, None) => Err(Refusal::new(
+        let answer = match (is_clear(&request), request.uri().path(), &self.upstream) {
+            (Err(refusal), ..) => Err(refusal.of(request.into_body())),
+            (_, "/hello", _) => hello(request),
+            (_, _, Some(upstream)) => forward(request, client, upstream).await,
+            (_, _, None) => Err(Refusal::new(
                 StatusCode::NOT_FOUND,
                 "only /hello is answered here; the rest is forwarded where UPSTREAM is set",
             )
@@ -49,6 +52,23 @@ impl Sidecar {
         }
     }
     // ANCHOR_END: answer
+}
+
+/// Refuses a request that does not say clearly where it ends, or for whom it is.
+fn is_clear(request: &Request<Incoming>) -> Result<(), Refusal> {
+    if let Some((status, why)) = ambiguous_framing(request.headers()) {
+        return Err(Refusal::new(status, format!("the request has {why}")));
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let why = match (hosts.next(), hosts.next()) {
+        (None, _) if request.version() == Version::HTTP_11 => "the request has no Host",
+        (Some(_), Some(_)) => "the request has more than one Host",
+        (Some(host), _) if !host.is_empty() && Authority::try_from(host.as_bytes()).is_err() => {
+            "the request has a Host that cannot be"
+        }
+        _ => return Ok(()),
+    };
+    Err(Refusal::new(StatusCode::BAD_REQUEST, why))
 }
 
 // ANCHOR: hello
@@ -121,11 +141,11 @@ impl Refusal {
         };
         let mut answer = answer(self.status, "text/plain; charset=UTF-8", self.why + "\n");
         // Where it is not certain where the request ends, none can follow it.
-        let is_clear = !matches!(
+        let has_an_end = !matches!(
             self.status,
             StatusCode::BAD_REQUEST | StatusCode::REQUEST_TIMEOUT | StatusCode::NOT_IMPLEMENTED
         );
-        if !(is_read && is_clear) {
+        if !(is_read && has_an_end) {
             answer
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));

@@ -6,7 +6,6 @@ use hyper::header::{
     CONNECTION, HOST, HeaderName, HeaderValue, MAX_FORWARDS, TE, TRANSFER_ENCODING,
 };
 use hyper::http::request::Parts;
-use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 
 use crate::answer::{Answer, Refusal};
@@ -22,13 +21,17 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// one before, so a slow reader slows the writer down, and an endless body needs no more memory
 /// than a short one. A client that leaves drops this future, or the body that it returned, and
 /// the request to the upstream with it.
+///
+/// What the upstream says before its answer (`100 Continue` and its like) stays here: hyper reads
+/// past it, and itself tells a client that waits for it to go on, as soon as the upstream takes
+/// the body.
 pub(crate) async fn forward(
     request: Request<Incoming>,
     client: &HeaderValue,
     upstream: &Upstream,
 ) -> Result<Answer, Refusal> {
     let (mut head, body) = request.into_parts();
-    if let Err(refusal) = check(&mut head) {
+    if let Err(refusal) = may_go_on(&mut head) {
         return Err(refusal.of(body));
     }
 
@@ -74,22 +77,7 @@ pub(crate) async fn forward(
 
 /// Refuses a request that is not to be forwarded, and gives the target of any other the form
 /// that a server expects.
-fn check(head: &mut Parts) -> Result<(), Refusal> {
-    let bad = |why| Err(Refusal::new(StatusCode::BAD_REQUEST, why));
-
-    if let Some((status, why)) = ambiguous_framing(&head.headers) {
-        return Err(Refusal::new(status, format!("the request has {why}")));
-    }
-    let mut hosts = head.headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (None, _) if head.version == Version::HTTP_11 => return bad("the request has no Host"),
-        (Some(_), Some(_)) => return bad("the request has more than one Host"),
-        (Some(host), None) if !host.is_empty() && Authority::try_from(host.as_bytes()).is_err() => {
-            return bad("the request's Host is none");
-        }
-        _ => {}
-    }
-
+fn may_go_on(head: &mut Parts) -> Result<(), Refusal> {
     // CONNECT asks for a tunnel, which shows neither requests nor answers. TRACE asks for the
     // request itself as the answer, credentials and all.
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
@@ -100,10 +88,14 @@ fn check(head: &mut Parts) -> Result<(), Refusal> {
     // upstream.
     let target = match (head.uri.scheme_str(), head.uri.path_and_query()) {
         (None | Some("http"), Some(target)) => target,
-        _ => return bad("the request's target is neither a path nor an http URL"),
+        _ => {
+            let why = "the request's target is neither a path nor an http URL";
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, why));
+        }
     };
     if target == "*" && head.method != Method::OPTIONS {
-        return bad("only OPTIONS can have the target *");
+        let why = "only OPTIONS can have the target *";
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, why));
     }
     if head.uri.authority().is_some() {
         head.uri = Uri::from(target.clone());

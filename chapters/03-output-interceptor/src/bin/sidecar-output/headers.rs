@@ -9,7 +9,7 @@ use hyper::header::{
 use hyper::{HeaderMap, StatusCode, Version};
 
 /// The name under which the sidecar signs what it forwards.
-pub(crate) const PSEUDONYM: &str = "sidecar-output";
+const PSEUDONYM: &[u8] = b"sidecar-output";
 
 // ANCHOR: hop-by-hop
 /// Fields that speak to the other end of one connection, the hop, and not to the other end of
@@ -75,8 +75,7 @@ pub(crate) fn sign(headers: &mut HeaderMap, version: Version) {
 
 /// Whether the message has already passed here.
 pub(crate) fn is_signed(headers: &HeaderMap) -> bool {
-    list(headers, &VIA)
-        .any(|hop| hop.split(|byte| *byte == b' ').nth(1) == Some(PSEUDONYM.as_bytes()))
+    list(headers, &VIA).any(|hop| hop.split(|byte| *byte == b' ').nth(1) == Some(PSEUDONYM))
 }
 
 // ANCHOR: framing

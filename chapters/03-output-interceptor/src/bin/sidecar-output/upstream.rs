@@ -82,23 +82,10 @@ impl Upstream {
                     // sent again, since the upstream may have done what it asks for, and an
                     // order is not to be placed twice.
                     Some(unsent) if !is_new => request = unsent,
-                    unsent => {
-                        let why = cause(error.error());
-                        // hyper's word for a request whose own body failed.
-                        let refusal = if error.error().is_user() {
-                            Refusal::new(
-                                StatusCode::BAD_REQUEST,
-                                format!("the request breaks off: {why}"),
-                            )
-                        } else {
-                            let why = format!("no answer from the upstream: {why}");
-                            Refusal::new(StatusCode::BAD_GATEWAY, why)
-                        };
-                        return Err(match unsent {
-                            Some(request) => refusal.of(request.into_body().body),
-                            None => refusal,
-                        });
+                    Some(unsent) => {
+                        return Err(no_answer(error.error()).of(unsent.into_body().body));
                     }
+                    None => return Err(no_answer(error.error())),
                 },
                 Err(refusal) => return Err(refusal),
             }
@@ -200,6 +187,22 @@ impl Upstream {
                 format!("{why} within {:?}", self.timeout),
             ));
         }
+    }
+}
+
+fn no_answer(error: &hyper::Error) -> Refusal {
+    let why = cause(error);
+    if error.is_user() {
+        // hyper's word for a body that failed: the client's, which was on its way.
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            format!("the request breaks off: {why}"),
+        )
+    } else {
+        Refusal::new(
+            StatusCode::BAD_GATEWAY,
+            format!("no answer from the upstream: {why}"),
+        )
     }
 }
 
