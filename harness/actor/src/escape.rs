@@ -18,7 +18,7 @@ use nix::sys::signal::kill;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::time::{ClockId, clock_gettime, clock_settime};
-use nix::unistd::{Gid, Pid, Uid, chdir, chroot, pivot_root, sethostname, setgroups, setuid};
+use nix::unistd::{Gid, Pid, Uid, chdir, chroot, pivot_root, setgroups, sethostname, setuid};
 
 use crate::files::{error_name, tell};
 
@@ -30,12 +30,20 @@ type Way = (&'static str, fn() -> Outcome);
 /// All that is tried.
 const WAYS: &[Way] = &[
     // Files through which root governs the kernel.
-    ("write core_pattern", || write_to("/proc/sys/kernel/core_pattern")),
+    ("write core_pattern", || {
+        write_to("/proc/sys/kernel/core_pattern")
+    }),
     ("write sysrq-trigger", || write_to("/proc/sysrq-trigger")),
-    ("write an interrupt's processors", || write_to("/proc/irq/default_smp_affinity")),
-    ("write a network setting", || write_to("/proc/sys/net/ipv4/ip_forward")),
+    ("write an interrupt's processors", || {
+        write_to("/proc/irq/default_smp_affinity")
+    }),
+    ("write a network setting", || {
+        write_to("/proc/sys/net/ipv4/ip_forward")
+    }),
     ("write to /sys", write_below_sys),
-    ("make a cgroup", || done(fs::create_dir("/sys/fs/cgroup/way-out"))),
+    ("make a cgroup", || {
+        done(fs::create_dir("/sys/fs/cgroup/way-out"))
+    }),
     ("read kcore", || read_from("/proc/kcore")),
     ("read keys", || read_from("/proc/keys")),
     ("read timer_list", || read_from("/proc/timer_list")),
@@ -43,63 +51,136 @@ const WAYS: &[Way] = &[
     ("open /dev/kmsg", || write_to("/dev/kmsg")),
     ("open /dev/mem", || read_from("/dev/mem")),
     // Mounts.
-    ("mount tmpfs", || alone(|| mounted("tmpfs", "/dev/shm", Some("tmpfs"), MsFlags::empty()))),
-    ("mount sysfs", || alone(|| mounted("sysfs", "/dev/shm", Some("sysfs"), MsFlags::empty()))),
-    ("mount a disk", || alone(|| mounted("/dev/vda", "/dev/shm", Some("ext4"), MsFlags::empty()))),
-    ("bind the root", || alone(|| mounted("/", "/dev/shm", None, MsFlags::MS_BIND))),
-    ("make the root writable", || alone(|| mounted("none", "/", None, MsFlags::MS_REMOUNT | MsFlags::MS_BIND))),
-    ("make /proc/sys writable, write core_pattern", || {
-        alone(|| mounted("none", "/proc/sys", None, MsFlags::MS_REMOUNT | MsFlags::MS_BIND)).and_then(|_| write_to("/proc/sys/kernel/core_pattern"))
+    ("mount tmpfs", || {
+        alone(|| mounted("tmpfs", "/dev/shm", Some("tmpfs"), MsFlags::empty()))
     }),
-    ("make /sys writable", || alone(|| mounted("none", "/sys", None, MsFlags::MS_REMOUNT | MsFlags::MS_BIND))),
-    ("take a mask away, read keys", || alone(|| done(umount2("/proc/keys", MntFlags::MNT_DETACH))).and_then(|_| read_from("/proc/keys"))),
+    ("mount sysfs", || {
+        alone(|| mounted("sysfs", "/dev/shm", Some("sysfs"), MsFlags::empty()))
+    }),
+    ("mount a disk", || {
+        alone(|| mounted("/dev/vda", "/dev/shm", Some("ext4"), MsFlags::empty()))
+    }),
+    ("bind the root", || {
+        alone(|| mounted("/", "/dev/shm", None, MsFlags::MS_BIND))
+    }),
+    ("make the root writable", || {
+        alone(|| mounted("none", "/", None, MsFlags::MS_REMOUNT | MsFlags::MS_BIND))
+    }),
+    ("make /proc/sys writable, write core_pattern", || {
+        alone(|| {
+            mounted(
+                "none",
+                "/proc/sys",
+                None,
+                MsFlags::MS_REMOUNT | MsFlags::MS_BIND,
+            )
+        })
+        .and_then(|_| write_to("/proc/sys/kernel/core_pattern"))
+    }),
+    ("make /sys writable", || {
+        alone(|| mounted("none", "/sys", None, MsFlags::MS_REMOUNT | MsFlags::MS_BIND))
+    }),
+    ("take a mask away, read keys", || {
+        alone(|| done(umount2("/proc/keys", MntFlags::MNT_DETACH)))
+            .and_then(|_| read_from("/proc/keys"))
+    }),
     ("take a mask away, write core_pattern", || {
-        alone(|| done(umount2("/proc/sys", MntFlags::MNT_DETACH))).and_then(|_| write_to("/proc/sys/kernel/core_pattern"))
+        alone(|| done(umount2("/proc/sys", MntFlags::MNT_DETACH)))
+            .and_then(|_| write_to("/proc/sys/kernel/core_pattern"))
     }),
     ("another proc, write core_pattern", || {
-        alone(|| mounted("proc", "/dev/shm", Some("proc"), MsFlags::empty())).and_then(|_| write_to("/dev/shm/sys/kernel/core_pattern"))
+        alone(|| mounted("proc", "/dev/shm", Some("proc"), MsFlags::empty()))
+            .and_then(|_| write_to("/dev/shm/sys/kernel/core_pattern"))
     }),
     ("another proc, write sysrq-trigger", || {
-        alone(|| mounted("proc", "/dev/shm", Some("proc"), MsFlags::empty())).and_then(|_| write_to("/dev/shm/sysrq-trigger"))
+        alone(|| mounted("proc", "/dev/shm", Some("proc"), MsFlags::empty()))
+            .and_then(|_| write_to("/dev/shm/sysrq-trigger"))
     }),
-    ("take /proc away", || alone(|| done(umount2("/proc", MntFlags::MNT_DETACH)))),
+    ("take /proc away", || {
+        alone(|| done(umount2("/proc", MntFlags::MNT_DETACH)))
+    }),
     ("change the root", || done(chroot("/dev"))),
-    ("turn the root", || alone(|| done(chdir("/dev/shm").and_then(|()| pivot_root(".", "."))))),
-    ("make a disk", || device("/dev/shm/disk", SFlag::S_IFBLK, 8, 0)),
-    ("make a device of memory", || device("/dev/shm/memory", SFlag::S_IFCHR, 1, 1)),
+    ("turn the root", || {
+        alone(|| done(chdir("/dev/shm").and_then(|()| pivot_root(".", "."))))
+    }),
+    ("make a disk", || {
+        device("/dev/shm/disk", SFlag::S_IFBLK, 8, 0)
+    }),
+    ("make a device of memory", || {
+        device("/dev/shm/memory", SFlag::S_IFCHR, 1, 1)
+    }),
     // Namespaces.
-    ("new user namespace", || done(unshare(CloneFlags::CLONE_NEWUSER))),
-    ("new mount namespace", || done(unshare(CloneFlags::CLONE_NEWNS))),
-    ("new PID namespace", || done(unshare(CloneFlags::CLONE_NEWPID))),
-    ("new network namespace", || done(unshare(CloneFlags::CLONE_NEWNET))),
-    ("new IPC namespace", || done(unshare(CloneFlags::CLONE_NEWIPC))),
-    ("new UTS namespace", || done(unshare(CloneFlags::CLONE_NEWUTS))),
-    ("new cgroup namespace", || done(unshare(CloneFlags::CLONE_NEWCGROUP))),
+    ("new user namespace", || {
+        done(unshare(CloneFlags::CLONE_NEWUSER))
+    }),
+    ("new mount namespace", || {
+        done(unshare(CloneFlags::CLONE_NEWNS))
+    }),
+    ("new PID namespace", || {
+        done(unshare(CloneFlags::CLONE_NEWPID))
+    }),
+    ("new network namespace", || {
+        done(unshare(CloneFlags::CLONE_NEWNET))
+    }),
+    ("new IPC namespace", || {
+        done(unshare(CloneFlags::CLONE_NEWIPC))
+    }),
+    ("new UTS namespace", || {
+        done(unshare(CloneFlags::CLONE_NEWUTS))
+    }),
+    ("new cgroup namespace", || {
+        done(unshare(CloneFlags::CLONE_NEWCGROUP))
+    }),
     ("join a mount namespace", || join("mnt")),
     ("join a user namespace", || join("user")),
     ("join a network namespace", || join("net")),
     // Processes.
     ("trace the first process", trace_the_first),
-    ("kill the first process", || done(kill(Pid::from_raw(1), None))),
-    ("the first process's root", || of_the_first(|| list_names("/proc/1/root"))),
-    ("the first process's files", || of_the_first(|| list_names("/proc/1/fd"))),
-    ("the first process's program", || of_the_first(|| Ok(fs::read_link("/proc/1/exe")?.display().to_string()))),
-    ("the first process's memory", || of_the_first(|| read_from("/proc/1/mem"))),
-    ("the first process's environment", || of_the_first(|| read_from("/proc/1/environ"))),
+    ("kill the first process", || {
+        done(kill(Pid::from_raw(1), None))
+    }),
+    ("the first process's root", || {
+        of_the_first(|| list_names("/proc/1/root"))
+    }),
+    ("the first process's files", || {
+        of_the_first(|| list_names("/proc/1/fd"))
+    }),
+    ("the first process's program", || {
+        of_the_first(|| Ok(fs::read_link("/proc/1/exe")?.display().to_string()))
+    }),
+    ("the first process's memory", || {
+        of_the_first(|| read_from("/proc/1/mem"))
+    }),
+    ("the first process's environment", || {
+        of_the_first(|| read_from("/proc/1/environ"))
+    }),
     ("inherited descriptors", inherited_descriptors),
     // The kernel.
     ("restart the machine", || done(set_cad_enabled(false))),
     ("name the machine", || done(sethostname("way-out"))),
     ("load a module", || done(nix::kmod::init_module(&[], c""))),
-    ("set the clock", || done(clock_gettime(ClockId::CLOCK_REALTIME).and_then(|now| clock_settime(ClockId::CLOCK_REALTIME, now)))),
+    ("set the clock", || {
+        done(
+            clock_gettime(ClockId::CLOCK_REALTIME)
+                .and_then(|now| clock_settime(ClockId::CLOCK_REALTIME, now)),
+        )
+    }),
     ("raise a limit", raise_a_limit),
     ("io_uring", || IoUring::new(2).map(|_| "done".to_owned())),
     ("keys of the session", keys_of_the_session),
     // The network.
-    ("raw socket", || open_socket(AddressFamily::Inet, SockType::Raw, Some(SockProtocol::Icmp))),
-    ("packet socket", || open_socket(AddressFamily::Packet, SockType::Raw, None)),
-    ("vsock", || open_socket(AddressFamily::Vsock, SockType::Stream, None)),
-    ("crypto socket", || open_socket(AddressFamily::Alg, SockType::SeqPacket, None)),
+    ("raw socket", || {
+        open_socket(AddressFamily::Inet, SockType::Raw, Some(SockProtocol::Icmp))
+    }),
+    ("packet socket", || {
+        open_socket(AddressFamily::Packet, SockType::Raw, None)
+    }),
+    ("vsock", || {
+        open_socket(AddressFamily::Vsock, SockType::Stream, None)
+    }),
+    ("crypto socket", || {
+        open_socket(AddressFamily::Alg, SockType::SeqPacket, None)
+    }),
     // Rights.
     ("become root", || done(setuid(Uid::from_raw(0)))),
     ("join root's group", || done(setgroups(&[Gid::from_raw(0)]))),
@@ -107,19 +188,45 @@ const WAYS: &[Way] = &[
     ("write the program", || write_to("/proc/self/exe")),
     ("write /etc/hosts", || write_to("/etc/hosts")),
     // Once more, with all rights in a user namespace of its own.
-    ("inside: write core_pattern", || inside(|| write_to("/proc/sys/kernel/core_pattern"))),
-    ("inside: make the root writable", || inside(|| mounted("none", "/", None, MsFlags::MS_REMOUNT | MsFlags::MS_BIND))),
-    ("inside: make /proc/sys writable", || inside(|| mounted("none", "/proc/sys", None, MsFlags::MS_REMOUNT | MsFlags::MS_BIND))),
-    ("inside: take a mask away", || inside(|| done(umount2("/proc/keys", MntFlags::MNT_DETACH)))),
-    ("inside: take /proc away", || inside(|| done(umount2("/proc", MntFlags::MNT_DETACH)))),
-    ("inside: make a disk", || inside(|| device("/dev/shm/disk", SFlag::S_IFBLK, 8, 0))),
-    ("inside: the first process's root", || inside(|| of_the_first(|| list_names("/proc/1/root")))),
+    ("inside: write core_pattern", || {
+        inside(|| write_to("/proc/sys/kernel/core_pattern"))
+    }),
+    ("inside: make the root writable", || {
+        inside(|| mounted("none", "/", None, MsFlags::MS_REMOUNT | MsFlags::MS_BIND))
+    }),
+    ("inside: make /proc/sys writable", || {
+        inside(|| {
+            mounted(
+                "none",
+                "/proc/sys",
+                None,
+                MsFlags::MS_REMOUNT | MsFlags::MS_BIND,
+            )
+        })
+    }),
+    ("inside: take a mask away", || {
+        inside(|| done(umount2("/proc/keys", MntFlags::MNT_DETACH)))
+    }),
+    ("inside: take /proc away", || {
+        inside(|| done(umount2("/proc", MntFlags::MNT_DETACH)))
+    }),
+    ("inside: make a disk", || {
+        inside(|| device("/dev/shm/disk", SFlag::S_IFBLK, 8, 0))
+    }),
+    ("inside: the first process's root", || {
+        inside(|| of_the_first(|| list_names("/proc/1/root")))
+    }),
 ];
 
 /// Tries all ways, or those whose name contains one of `only`.
 pub(crate) fn all(only: &[&str]) {
-    for (name, _) in WAYS.iter().filter(|(name, _)| only.is_empty() || only.iter().any(|part| name.contains(part))) {
-        let attempt = Command::new("/proc/self/exe").args(["attempt", name]).status();
+    for (name, _) in WAYS
+        .iter()
+        .filter(|(name, _)| only.is_empty() || only.iter().any(|part| name.contains(part)))
+    {
+        let attempt = Command::new("/proc/self/exe")
+            .args(["attempt", name])
+            .status();
         match attempt.map(|status| status.signal()) {
             Ok(None) => {}
             Ok(Some(signal)) => println!("{name}: ended by signal {signal}"),
@@ -139,7 +246,10 @@ pub(crate) fn attempt(name: &str) {
 /// Looks for texts of the machine in all that `/proc` tells: paths, names. They are given
 /// backwards, so that they do not find themselves.
 pub(crate) fn look_for(reversed: &[&str]) {
-    let texts: Vec<String> = reversed.iter().map(|text| text.chars().rev().collect()).collect();
+    let texts: Vec<String> = reversed
+        .iter()
+        .map(|text| text.chars().rev().collect())
+        .collect();
     let mut found = Vec::new();
     let mut look = |place: &Path, content: &[u8]| {
         let content = String::from_utf8_lossy(content);
@@ -148,23 +258,62 @@ pub(crate) fn look_for(reversed: &[&str]) {
         }
     };
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        for file in ["cmdline", "comm", "environ", "maps", "mountinfo", "mounts", "cgroup", "status"] {
+        for file in [
+            "cmdline",
+            "comm",
+            "environ",
+            "maps",
+            "mountinfo",
+            "mounts",
+            "cgroup",
+            "status",
+        ] {
             let place = process.path().join(file);
             look(&place, &fs::read(&place).unwrap_or_default());
         }
         for link in ["exe", "cwd", "root"] {
             let place = process.path().join(link);
-            look(&place, fs::read_link(&place).unwrap_or_default().as_os_str().as_encoded_bytes());
+            look(
+                &place,
+                fs::read_link(&place)
+                    .unwrap_or_default()
+                    .as_os_str()
+                    .as_encoded_bytes(),
+            );
         }
-        for descriptor in fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten() {
+        for descriptor in fs::read_dir(process.path().join("fd"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let place = descriptor.path();
-            look(&place, fs::read_link(&place).unwrap_or_default().as_os_str().as_encoded_bytes());
+            look(
+                &place,
+                fs::read_link(&place)
+                    .unwrap_or_default()
+                    .as_os_str()
+                    .as_encoded_bytes(),
+            );
         }
     }
-    for place in ["/proc/swaps", "/proc/partitions", "/proc/keys", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"] {
+    for place in [
+        "/proc/swaps",
+        "/proc/partitions",
+        "/proc/keys",
+        "/etc/hosts",
+        "/etc/hostname",
+        "/etc/resolv.conf",
+    ] {
         look(Path::new(place), &fs::read(place).unwrap_or_default());
     }
-    println!("found: {}", if found.is_empty() { "nothing".to_owned() } else { found.join(", ") });
+    println!(
+        "found: {}",
+        if found.is_empty() {
+            "nothing".to_owned()
+        } else {
+            found.join(", ")
+        }
+    );
 }
 
 fn done<T, E: Into<io::Error>>(result: Result<T, E>) -> Outcome {
@@ -202,7 +351,12 @@ fn mounted(source: &str, target: &str, kind: Option<&str>, flags: MsFlags) -> Ou
 
 /// Makes a device, and opens it.
 fn device(path: &str, kind: SFlag, major: u64, minor: u64) -> Outcome {
-    mknod(path, kind, Mode::S_IRUSR | Mode::S_IWUSR, makedev(major, minor))?;
+    mknod(
+        path,
+        kind,
+        Mode::S_IRUSR | Mode::S_IWUSR,
+        makedev(major, minor),
+    )?;
     let opened = File::open(path);
     fs::remove_file(path)?;
     opened.map(|_| "opened".to_owned())
@@ -227,7 +381,11 @@ fn sees_the_pod() -> bool {
 }
 
 fn of_the_first(attempt: impl FnOnce() -> Outcome) -> Outcome {
-    if sees_the_pod() { attempt() } else { Ok("of this container".to_owned()) }
+    if sees_the_pod() {
+        attempt()
+    } else {
+        Ok("of this container".to_owned())
+    }
 }
 
 fn trace_the_first() -> Outcome {
@@ -250,7 +408,11 @@ fn inherited_descriptors() -> Outcome {
             found.push(format!("{number} {}", target.display()));
         }
     }
-    Ok(if found.is_empty() { "none".to_owned() } else { found.join(", ") })
+    Ok(if found.is_empty() {
+        "none".to_owned()
+    } else {
+        found.join(", ")
+    })
 }
 
 fn raise_a_limit() -> Outcome {

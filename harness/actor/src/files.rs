@@ -18,7 +18,10 @@ pub(crate) fn tell(what: &str, result: io::Result<String>) {
 
 /// The kernel's name for an error, as `EACCES`.
 pub(crate) fn error_name(error: &io::Error) -> String {
-    error.raw_os_error().map_or_else(|| error.to_string(), |number| format!("{:?}", Errno::from_raw(number)))
+    error.raw_os_error().map_or_else(
+        || error.to_string(),
+        |number| format!("{:?}", Errno::from_raw(number)),
+    )
 }
 
 fn done(result: io::Result<()>) -> io::Result<String> {
@@ -53,7 +56,12 @@ pub(crate) fn fill(path: &str, mebibytes: u64) -> io::Result<String> {
 pub(crate) fn stat(path: &str) -> io::Result<String> {
     let about = fs::metadata(path)?;
     let kind = if about.is_dir() { "folder" } else { "file" };
-    Ok(format!("{kind} {:o} {}:{}", about.mode() & 0o7777, about.uid(), about.gid()))
+    Ok(format!(
+        "{kind} {:o} {}:{}",
+        about.mode() & 0o7777,
+        about.uid(),
+        about.gid()
+    ))
 }
 
 pub(crate) fn list(path: &str) -> io::Result<String> {
@@ -81,7 +89,9 @@ pub(crate) fn wait_for(path: &str) {
     let folder = Path::new(path).parent().unwrap_or(Path::new("/"));
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC).expect("the kernel has inotify");
     let flags = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
-    inotify.add_watch(folder, flags).expect("the folder can be watched");
+    inotify
+        .add_watch(folder, flags)
+        .expect("the folder can be watched");
     while !Path::new(path).exists() {
         inotify.read_events().expect("inotify can be read");
     }

@@ -44,7 +44,10 @@ fn act(verb: &[&str]) {
         ["bytes", hex] => processes::bytes(hex),
 
         // Files.
-        ["cwd"] => files::tell("cwd", std::env::current_dir().map(|path| path.display().to_string())),
+        ["cwd"] => files::tell(
+            "cwd",
+            std::env::current_dir().map(|path| path.display().to_string()),
+        ),
         ["read", path] => files::tell(path, files::read(path)),
         ["write", path, text] => files::tell(path, files::write(path, text)),
         ["append", path, text] => files::tell(path, files::append(path, text)),
@@ -53,7 +56,9 @@ fn act(verb: &[&str]) {
         ["list", path] => files::tell(path, files::list(path)),
         ["make-folder", path] => files::tell(path, files::make_folder(path)),
         ["link", target, path] => files::tell(path, files::link(target, path)),
-        ["own", path, user, group] => files::tell(path, files::own(path, number(user), number(group))),
+        ["own", path, user, group] => {
+            files::tell(path, files::own(path, number(user), number(group)))
+        }
         ["await", path] => files::wait_for(path),
         ["turn", path, ref codes @ ..] => files::turn(path, codes),
         ["watch", path] => files::watch(path),

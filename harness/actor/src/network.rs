@@ -30,15 +30,27 @@ pub(crate) fn serve(address: &str, status: &str) {
 
 fn answer(mut stream: TcpStream, status: &str) -> io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let Some(request) = lines.next().transpose()? else { return Ok(()) };
-    while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
+    let Some(request) = lines.next().transpose()? else {
+        return Ok(());
+    };
+    while lines
+        .next()
+        .transpose()?
+        .is_some_and(|line| !line.is_empty())
+    {}
     println!("{request}");
-    write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 3\r\nconnection: close\r\n\r\nyes")
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\ncontent-length: 3\r\nconnection: close\r\n\r\nyes"
+    )
 }
 
 pub(crate) fn get(address: &str, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+    )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer.lines().next().unwrap_or_default().to_owned())
@@ -55,6 +67,10 @@ pub(crate) fn connect(address: &str) -> io::Result<String> {
 
 pub(crate) fn interfaces() -> io::Result<String> {
     let table = fs::read_to_string("/proc/net/dev")?;
-    let names: Vec<&str> = table.lines().skip(2).filter_map(|line| Some(line.split_once(':')?.0.trim())).collect();
+    let names: Vec<&str> = table
+        .lines()
+        .skip(2)
+        .filter_map(|line| Some(line.split_once(':')?.0.trim()))
+        .collect();
     Ok(names.join(" "))
 }

@@ -41,7 +41,9 @@ pub(crate) fn stay() {
 
 /// Starts this program again with other verbs, with `and` between them, and does not wait.
 pub(crate) fn background(words: &[&str]) {
-    let words = words.iter().map(|word| if *word == "and" { "then" } else { word });
+    let words = words
+        .iter()
+        .map(|word| if *word == "and" { "then" } else { word });
     if let Err(error) = Command::new("/proc/self/exe").args(words).spawn() {
         println!("background: {}", crate::files::error_name(&error));
     }
@@ -53,7 +55,11 @@ pub(crate) fn leave_session() {
 
 /// Starts as many children as the machine lets it, which do the same.
 pub(crate) fn multiply() {
-    while Command::new("/proc/self/exe").arg("multiply").spawn().is_ok() {}
+    while Command::new("/proc/self/exe")
+        .arg("multiply")
+        .spawn()
+        .is_ok()
+    {}
     stay();
 }
 
@@ -66,15 +72,23 @@ pub(crate) fn flood() {
 
 /// Prints bytes, given in hexadecimal.
 pub(crate) fn bytes(hex: &str) {
-    let bytes: Vec<u8> = (0..hex.len()).step_by(2).filter_map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()).collect();
-    io::stdout().write_all(&bytes).and_then(|()| io::stdout().flush()).expect("standard output can be written");
+    let bytes: Vec<u8> = (0..hex.len())
+        .step_by(2)
+        .filter_map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok())
+        .collect();
+    io::stdout()
+        .write_all(&bytes)
+        .and_then(|()| io::stdout().flush())
+        .expect("standard output can be written");
 }
 
 /// Prints fields of `/proc/self/status`.
 pub(crate) fn status(fields: &[&str]) {
     let status = fs::read_to_string("/proc/self/status").expect("/proc is mounted");
     for field in fields {
-        let line = status.lines().find(|line| line.split(':').next() == Some(field));
+        let line = status
+            .lines()
+            .find(|line| line.split(':').next() == Some(field));
         let words: Vec<&str> = line.unwrap_or("none").split_whitespace().collect();
         println!("{}", words.join(" "));
     }
@@ -82,7 +96,13 @@ pub(crate) fn status(fields: &[&str]) {
 
 /// How many processes can be seen.
 pub(crate) fn count() {
-    let is_process = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().parse::<u32>().is_ok();
-    let seen = fs::read_dir("/proc").into_iter().flatten().flatten().filter(is_process).count();
+    let is_process =
+        |entry: &fs::DirEntry| entry.file_name().to_string_lossy().parse::<u32>().is_ok();
+    let seen = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(is_process)
+        .count();
     println!("{seen} processes");
 }

@@ -384,8 +384,7 @@ pub(super) struct Settings {
 pub(super) fn become_user(plan: &Plan) -> Step<Settings> {
     let spec = &plan.spec;
     let seccomp = if spec.seccomp {
-        seccomp::runtime_default(&spec.capabilities)
-            .during(|| "make the seccomp filter".into())?
+        seccomp::runtime_default(&spec.capabilities).during(|| "make the seccomp filter".into())?
     } else {
         Vec::new()
     };

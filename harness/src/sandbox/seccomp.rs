@@ -335,7 +335,10 @@ const ALLOWED_WITH: &[(&str, &[libc::c_long])] = &[
     ),
     ("SYS_PACCT", &[libc::SYS_acct]),
     ("SYS_PTRACE", &[libc::SYS_process_madvise]),
-    ("SYS_TIME", &[libc::SYS_clock_settime, libc::SYS_settimeofday]),
+    (
+        "SYS_TIME",
+        &[libc::SYS_clock_settime, libc::SYS_settimeofday],
+    ),
     ("SYS_TTY_CONFIG", &[libc::SYS_vhangup]),
     ("SYSLOG", &[libc::SYS_syslog]),
 ];

@@ -23,8 +23,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::statvfs::statvfs;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{
-    Gid, Pid, Uid, chdir, dup2_stdin, pivot_root, setgroups, sethostname, setresgid,
-    setresuid,
+    Gid, Pid, Uid, chdir, dup2_stdin, pivot_root, setgroups, sethostname, setresgid, setresuid,
 };
 
 use super::container::{self, DuringStep, Plan, Step};

@@ -1,0 +1,296 @@
+//! What a container is: its program, its surroundings, what it prints, how it ends.
+
+use crate::kit::{lines_of, pod, run};
+
+#[tokio::test]
+async fn command_arguments_environment_and_folder() {
+    let story = run("restartPolicy: Never
+containers:
+- name: app
+  ACTOR
+  command: [/actor, say, $(GREETING), $$(GREETING), $(NONE)]
+  args: [then, env, NAME, TIER, IP, MEMORY, FROM_MAP, SECRET, then, cwd]
+  workingDir: /work/here
+  env:
+  - {name: NAME, value: Ada}
+  - {name: GREETING, value: Hello $(NAME)}
+  - {name: TIER, valueFrom: {fieldRef: {fieldPath: \"metadata.labels['tier']\"}}}
+  - {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+  - {name: MEMORY, valueFrom: {resourceFieldRef: {resource: limits.memory, divisor: 1Mi}}}
+  - {name: SECRET, valueFrom: {secretKeyRef: {name: keys, key: door}}}
+  envFrom: [{prefix: FROM_, configMapRef: {name: settings}}]
+  resources: {limits: {memory: 64Mi}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {MAP: from a map}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: keys}
+data: {door: b3Blbg==}")
+    .await;
+    let said = story.lines("app").join("\n");
+    for part in [
+        "Hello Ada",
+        "$(GREETING)",
+        "$(NONE)",
+        "NAME=Ada",
+        "TIER=test",
+        "IP=10.244.0.10",
+        "MEMORY=64",
+        "FROM_MAP=from a map",
+        "SECRET=open",
+        "cwd: /work/here",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in:\n{said}");
+    }
+}
+
+#[tokio::test]
+async fn exit_codes_and_signals() {
+    for (args, end) in [
+        ("[exit, '0']", "ended with exit code 0 (Completed)"),
+        ("[exit, '3']", "ended with exit code 3 (Error)"),
+        ("[exit, '255']", "ended with exit code 255 (Error)"),
+    ] {
+        let story = run(&format!(
+            "restartPolicy: Never\ncontainers: [{{name: app, ACTOR, args: {args}}}]"
+        ))
+        .await;
+        assert!(story.changes("app").contains(&end.to_owned()), "{story}");
+    }
+    let mut pod = pod(
+        "restartPolicy: Never\ncontainers: [{name: app, ACTOR, args: [say, here, then, stay]}]",
+    )
+    .await;
+    pod.until("app | here").await;
+    pod.kill("app").await;
+    pod.until("pod failed").await;
+    assert!(
+        pod.stop()
+            .await
+            .has("app ended with exit code 137, killed by SIGKILL (Error)")
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_run_says_what_was_tried() {
+    for (fields, message) in [
+        (
+            "command: [/none]",
+            "cannot run /none: No such file or directory (os error 2)",
+        ),
+        (
+            "command: [none]",
+            "cannot run none: No such file or directory (os error 2)",
+        ),
+        (
+            "command: [/etc]",
+            "cannot run /etc: Permission denied (os error 13)",
+        ),
+        (
+            "command: [/etc/hosts]",
+            "cannot run /etc/hosts: Permission denied (os error 13)",
+        ),
+        (
+            "workingDir: /actor",
+            "cannot enter the working directory /actor: ENOTDIR: Not a directory",
+        ),
+    ] {
+        let mut pod = pod(&format!("containers: [{{name: app, ACTOR, {fields}}}]")).await;
+        pod.until("app waits (CrashLoopBackOff)").await;
+        let story = pod.stop().await;
+        let expected = format!("ended with exit code 128 (StartError): {message}");
+        assert_eq!(
+            story.changes("app")[..2],
+            [expected.clone(), expected],
+            "{story}"
+        );
+        assert!(!story.has("app started"), "{story}");
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_is_not_there() {
+    let mut pod = pod("containers:
+- {name: never, image: 'sidecar-examples:none', imagePullPolicy: Never}
+- {name: pull, image: 'sidecar-examples:none', imagePullPolicy: IfNotPresent}")
+    .await;
+    pod.until("never waits (ErrImageNeverPull)").await;
+    pod.until("pull waits (ErrImagePull)").await;
+    let story = pod.stop().await;
+    assert!(
+        story.has("never waits (ErrImageNeverPull): Container image \"sidecar-examples:none\" is not present with pull policy of Never"),
+        "{story}"
+    );
+}
+
+#[tokio::test]
+async fn lines_are_kept_byte_by_byte() {
+    // é in UTF-8, a byte that is no UTF-8, a carriage return, an empty line, and no newline at the end.
+    let lines = lines_of("args: [bytes, 'c3a9ff0d0a0a656e64']", "").await;
+    assert_eq!(lines, ["é\\xff\r", "", "end"]);
+}
+
+#[tokio::test]
+async fn a_program_on_the_path_is_found() {
+    let lines = lines_of(
+        "command: [actor, say, found], env: [{name: PATH, value: '/none:/etc:/'}]",
+        "",
+    )
+    .await;
+    assert_eq!(lines, ["found"]);
+}
+
+#[tokio::test]
+async fn a_container_has_what_programs_expect() {
+    let lines = lines_of(
+        "args: [env, PATH, HOME, then, write, /dev/null, x, then, read, /dev/null, then, write, /dev/full, x, then, stat, /dev/shm, then, write, /dev/shm/x, 'y', \
+         then, write, /tmp/x, 'y', then, status, SigBlk, Pid, then, read, /dev/stdin, then, list, /proc/self/task]",
+        "",
+    )
+    .await;
+    assert_eq!(
+        lines,
+        [
+            "PATH=/",
+            "HOME=/",
+            "/dev/null: done",
+            "/dev/null: ",
+            "/dev/full: ENOSPC",
+            "/dev/shm: folder 1777 0:0",
+            "/dev/shm/x: done",
+            "/tmp/x: ENOENT",
+            "SigBlk: 0000000000000000",
+            // Rust's runtime ignores SIGPIPE; nothing else may be ignored.
+            "Pid: 1",
+            "/dev/stdin: ",
+            "/proc/self/task: 1",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn exec_runs_with_the_container_s_surroundings_and_rights() {
+    let mut pod = pod(
+        "containers:
+- name: app
+  ACTOR
+  args: [say, up, then, wait]
+  workingDir: /dev
+  env: [{name: NAME, value: Ada}]
+  securityContext: {runAsUser: 1234, runAsGroup: 567, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}, seccompProfile: {type: RuntimeDefault}}",
+    )
+    .await;
+    pod.until("app | up").await;
+    let words = [
+        "/actor",
+        "env",
+        "NAME",
+        "then",
+        "cwd",
+        "then",
+        "status",
+        "Uid",
+        "Gid",
+        "CapBnd",
+        "NoNewPrivs",
+        "Seccomp",
+        "then",
+        "read",
+        "/dev/stdin",
+    ];
+    let (code, said) = pod.exec("app", &words).await;
+    assert_eq!(
+        (code, said.as_str()),
+        (
+            0,
+            "NAME=Ada\ncwd: /dev\nUid: 1234 1234 1234 1234\nGid: 567 567 567 567\nCapBnd: 0000000000000000\nNoNewPrivs: 1\nSeccomp: 2\n/dev/stdin:"
+        )
+    );
+    assert_eq!(pod.exec("app", &["/actor", "exit", "7"]).await.0, 7);
+    let (_, seen) = pod.exec("app", &["/actor", "count-processes"]).await;
+    assert_eq!(seen, "2 processes", "the container's and this one");
+    let (_, attempts) = pod
+        .exec("app", &["/actor", "escape", "inherited", "core_pattern"])
+        .await;
+    assert!(
+        attempts.starts_with("write core_pattern: EACCES\n")
+            && attempts.contains("inherited descriptors: none"),
+        "{attempts}"
+    );
+    let missing = pod
+        .pods
+        .exec(
+            harness::engine::Target {
+                pod: "pod",
+                container: "app",
+            },
+            &["/none".to_owned()],
+        )
+        .await;
+    assert_eq!(
+        format!("{:#}", missing.unwrap_err()),
+        "cannot run /none: No such file or directory (os error 2)"
+    );
+    pod.stop().await;
+}
+
+#[tokio::test]
+async fn processes_are_a_container_s_own_unless_they_are_shared() {
+    for (share, seen) in [(false, "1 processes"), (true, "3 processes")] {
+        let mut pod = pod(&format!(
+            "shareProcessNamespace: {share}
+initContainers: [{{name: first, ACTOR, restartPolicy: Always, args: [wait]}}]
+containers: [{{name: app, ACTOR, args: [count-processes, then, wait]}}]"
+        ))
+        .await;
+        pod.until(&format!("app | {seen}")).await;
+        pod.stop().await;
+    }
+}
+
+/// What a container's first process leaves behind ends with it, wherever it has gone.
+#[tokio::test]
+async fn strays_end_with_their_container() {
+    for share in [false, true] {
+        let mut pod = pod(&format!(
+            "shareProcessNamespace: {share}
+volumes: [{{name: data, emptyDir: {{}}}}]
+containers:
+- name: app
+  ACTOR
+  args: [turn, /data/turns, then, background, say, stray, and, stay, then, background, leave-session, and, background, stay, and, say, far, and, stay, then, await, /data/go, then, exit, '4']
+  volumeMounts: [{{name: data, mountPath: /data}}]
+- {{name: other, ACTOR, args: [wait], volumeMounts: [{{name: data, mountPath: /data}}]}}"
+        ))
+        .await;
+        // Both print, so both hold what the container prints to.
+        pod.until("app | stray").await;
+        pod.until("app | far").await;
+        pod.until("other started").await;
+        pod.exec("other", &["/actor", "write", "/data/go", ""])
+            .await;
+        // It has ended when nobody can print any more.
+        pod.until("app ended with exit code 4 (Error)").await;
+        let (_, seen) = pod.exec("other", &["/actor", "count-processes"]).await;
+        if share {
+            // The pod's own, `other`, the one that counts and the one that waits for it; and `app`
+            // perhaps again, with its strays.
+            assert!(
+                [
+                    "4 processes",
+                    "5 processes",
+                    "6 processes",
+                    "7 processes",
+                    "8 processes"
+                ]
+                .contains(&seen.as_str()),
+                "{seen}"
+            );
+        }
+        pod.stop().await;
+    }
+}
