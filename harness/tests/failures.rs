@@ -1,5 +1,6 @@
 //! A run that fails says which container it is about, what happened to it, its last lines, and
 //! what to try; and it says so as soon as it can no longer succeed.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(target_os = "linux")]
 
 use std::path::{Path, PathBuf};

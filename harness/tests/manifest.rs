@@ -1,4 +1,5 @@
 //! Manifests: what is wrong is told by place, path and mend; what an engine cannot do is refused.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use harness::engine::EngineKind::{self, Docker, Kind, Sandbox};
 use harness::manifest::{Manifest, PodSecurity};

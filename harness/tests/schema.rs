@@ -1,4 +1,5 @@
 //! The table of fields holds exactly the fields that Kubernetes has.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -18,7 +18,10 @@ use tokio::signal::unix::{SignalKind, signal};
 /// the variable, the value and what would do: a sidecar that starts with half a configuration
 /// is harder to find than one that does not start.
 pub fn setting<T: Setting>(name: &str, default: &str) -> T {
-    understood(name, std::env::var(name).unwrap_or_else(|_| default.to_owned()))
+    understood(
+        name,
+        std::env::var(name).unwrap_or_else(|_| default.to_owned()),
+    )
 }
 
 /// Reads the setting `name`, which may be left out. An empty value counts as left out.
@@ -31,7 +34,10 @@ fn understood<T: Setting>(name: &str, value: String) -> T {
     match T::parse(&value) {
         Ok(setting) => setting,
         Err(why) => {
-            println!("{name}={value:?} cannot be understood ({why}); {} would do", T::EXAMPLE);
+            println!(
+                "{name}={value:?} cannot be understood ({why}); {} would do",
+                T::EXAMPLE
+            );
             exit(2);
         }
     }
@@ -81,7 +87,11 @@ impl Setting for PathBuf {
     const EXAMPLE: &'static str = "/var/log/app/access.log";
 
     fn parse(value: &str) -> Result<Self, String> {
-        if value.is_empty() { Err("it is empty".to_owned()) } else { Ok(value.into()) }
+        if value.is_empty() {
+            Err("it is empty".to_owned())
+        } else {
+            Ok(value.into())
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 //! The command line as a reader and a CI job meet it: what it prints, and its exit codes.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(target_os = "linux")]
 
 use std::io::{BufRead, BufReader};

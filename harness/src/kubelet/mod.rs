@@ -121,11 +121,13 @@ impl Kubelet {
         images: &[Image],
         events: mpsc::Sender<Event>,
     ) -> anyhow::Result<Self> {
-        let mut known = Known::default();
-        known.images = images
+        let images = images
             .iter()
-            .map(|image| (image.name.clone(), image.clone()))
-            .collect();
+            .map(|image| (image.name.clone(), image.clone()));
+        let mut known = Known {
+            images: images.collect(),
+            ..Known::default()
+        };
         for map in config_maps {
             known.add_config_map(map)?;
         }

@@ -406,28 +406,28 @@ fn from_source(
         (ObjectKind::ConfigMap, &source.config_map_key_ref),
         (ObjectKind::Secret, &source.secret_key_ref),
     ];
-    for (kind, key) in keys
+    let named = keys
         .into_iter()
-        .filter_map(|(kind, key)| Some((kind, key.as_ref()?)))
-    {
-        let object = known.objects.get(&(kind, key.name.clone()));
-        return match object.map(|values| values.get(&key.key)) {
-            Some(Some(value)) => Ok(Some(value.text())),
-            _ if key.optional => Ok(None),
-            None => Err(config_error(format!(
-                "{} \"{}\" not found",
-                kind.name(),
-                key.name
-            ))),
-            Some(None) => Err(config_error(format!(
-                "couldn't find key {} in {kind:?} {}/{}",
-                key.key,
-                namespace(pod),
-                key.name
-            ))),
-        };
+        .find_map(|(kind, key)| Some((kind, key.as_ref()?)));
+    let Some((kind, key)) = named else {
+        return Ok(Some(String::new()));
+    };
+    let object = known.objects.get(&(kind, key.name.clone()));
+    match object.map(|values| values.get(&key.key)) {
+        Some(Some(value)) => Ok(Some(value.text())),
+        _ if key.optional => Ok(None),
+        None => Err(config_error(format!(
+            "{} \"{}\" not found",
+            kind.name(),
+            key.name
+        ))),
+        Some(None) => Err(config_error(format!(
+            "couldn't find key {} in {kind:?} {}/{}",
+            key.key,
+            namespace(pod),
+            key.name
+        ))),
     }
-    Ok(Some(String::new()))
 }
 
 fn field(field: &FieldRef, pod: &Pod, pod_ip: IpAddr) -> Result<String, Waiting> {

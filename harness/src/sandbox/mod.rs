@@ -94,10 +94,13 @@ struct Link {
     waiting: Mutex<Waiting>,
 }
 
+/// An answer, and the descriptor that came with it.
+type Answered = (Result<Answer, StartError>, Option<OwnedFd>);
+
 /// Who waits for what from the supervisor.
 #[derive(Debug, Default)]
 struct Waiting {
-    answers: HashMap<u64, oneshot::Sender<(Result<Answer, StartError>, Option<OwnedFd>)>>,
+    answers: HashMap<u64, oneshot::Sender<Answered>>,
     exits: HashMap<String, oneshot::Sender<ExitStatus>>,
     gone: bool,
 }

@@ -366,7 +366,15 @@ fn end_all_in(mounts: u64) {
             .filter(move |pid| mount_namespace(&pid.to_string()).is_ok_and(|other| other == mounts))
     };
     // One that was about to have a child when it was seen is seen again.
-    while processes().map(|pid| kill(pid, Signal::SIGKILL)).count() > 0 {
+    loop {
+        let mut left = false;
+        for pid in processes() {
+            left = true;
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+        if !left {
+            break;
+        }
         std::thread::yield_now();
     }
 }

@@ -192,8 +192,8 @@ impl Running {
         if timeout(PATIENCE, orderly).await.is_err() {
             panic!("the pod does not end:\n{}", story.borrow().join("\n"));
         }
-        let story = Story(story.borrow().clone());
-        story
+        let told = story.borrow().clone();
+        Story(told)
     }
 
     /// Runs a program in a container: its exit code, and what it printed.

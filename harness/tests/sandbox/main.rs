@@ -2,6 +2,7 @@
 //! measures time: a test waits for what it wants to see.
 //!
 //! What a machine or a user cannot do, the tests leave out, and say so on standard error.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(target_os = "linux")]
 
 mod containers;

@@ -52,7 +52,10 @@ impl Program {
         let mut before = Vec::new();
         let deadline = Instant::now() + PATIENCE;
         loop {
-            assert!(Instant::now() < deadline, "{line:?} is not among {before:#?}");
+            assert!(
+                Instant::now() < deadline,
+                "{line:?} is not among {before:#?}"
+            );
             match self.line() {
                 printed if printed == line => return before,
                 other => before.push(other),
