@@ -107,13 +107,17 @@ pub(crate) fn turn(path: &str, codes: &[&str]) {
     }
 }
 
-/// From now on reads a file again and again, and prints what it holds whenever that has changed.
+/// From now on reads a file again and again, and prints what it holds whenever that has changed. A
+/// path that changes while it is followed leads nowhere for a moment; that is not printed.
 pub(crate) fn watch(path: &str) {
     let path = path.to_owned();
     std::thread::spawn(move || {
         let mut last = String::new();
         loop {
-            let now = read(&path).unwrap_or_else(|error| error_name(&error));
+            let now = match read(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                now => now.unwrap_or_else(|error| error_name(&error)),
+            };
             if now != last {
                 println!("{path}: {now}");
                 last = now;

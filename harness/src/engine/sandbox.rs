@@ -14,7 +14,7 @@ use super::{Applied, Engine, EngineKind, Pods, Target};
 use crate::image::Image;
 use crate::kubelet::Kubelet;
 use crate::kubelet::runtime::{Connection, Runtime};
-use crate::manifest::pod::{ConfigMap, Pod};
+use crate::manifest::pod::{ConfigMap, Container, Pod, Volume};
 use crate::manifest::{Manifest, PodSecurity};
 use crate::sandbox::{self, Forbidden, Ids, PodSettings};
 
@@ -91,7 +91,7 @@ impl Engine for Sandbox {
         manifest.check(EngineKind::Sandbox, level)?;
         let pod = manifest.pods.first().context("the manifest has no Pod")?;
         if self.ids.is_single() {
-            refuse_ownership(pod)?;
+            refuse_ownership(pod, images)?;
         }
         let aliases = pod.spec.host_aliases.iter().map(|alias| {
             let ip = alias
@@ -133,7 +133,7 @@ impl Engine for Sandbox {
 
 /// A pod that depends on who owns a file cannot be shown with a single id: to the kernel, all its
 /// users are one.
-fn refuse_ownership(pod: &Pod) -> anyhow::Result<()> {
+fn refuse_ownership(pod: &Pod, images: &[Image]) -> anyhow::Result<()> {
     let spec = &pod.spec;
     let way_out = "this machine gives the sandbox a single user id, so all users of the pod would be the same to the \
                    kernel. Way out: `sudo apt install uidmap` and `sudo usermod --add-subuids 100000-165535 \
@@ -144,28 +144,33 @@ fn refuse_ownership(pod: &Pod) -> anyhow::Result<()> {
     if !spec.security_context.supplemental_groups.is_empty() {
         anyhow::bail!("spec.securityContext.supplementalGroups: {way_out}");
     }
-    let user = |container: &crate::manifest::pod::Container| {
-        container
-            .security_context
-            .run_as_user
-            .or(spec.security_context.run_as_user)
+    let user = |container: &Container| {
+        let context = &container.security_context;
+        let of_manifest = context.run_as_user.or(spec.security_context.run_as_user);
+        of_manifest.or_else(|| {
+            let image = images.iter().find(|image| image.name == container.image)?;
+            image.config.user.split(':').next()?.parse().ok()
+        })
     };
-    let all: Vec<_> = spec
-        .init_containers
-        .iter()
-        .chain(&spec.containers)
-        .collect();
     for volume in &spec.volumes {
-        let mut users = all
-            .iter()
+        let mut users = spec
+            .all_containers()
+            .map(|(_, container)| container)
             .filter(|container| {
-                container
-                    .volume_mounts
-                    .iter()
-                    .any(|mount| mount.name == volume.name)
+                let mut mounts = container.volume_mounts.iter();
+                mounts.any(|mount| mount.name == volume.name)
             })
-            .map(|container| (user(container), &container.name));
-        if let Some((first, one)) = users.next()
+            .filter_map(|container| Some((user(container)?, &container.name)));
+        if volume.empty_dir.is_none() {
+            // Its files are root's.
+            let other = users.find(|(user, _)| *user != 0);
+            if let Some((user, name)) = other.filter(|_| is_private(volume)) {
+                anyhow::bail!(
+                    "volume {} has files that only root may read, and {name} runs as user {user}: {way_out}",
+                    volume.name
+                );
+            }
+        } else if let Some((first, one)) = users.next()
             && let Some((_, other)) = users.find(|(user, _)| *user != first)
         {
             anyhow::bail!(
@@ -175,6 +180,21 @@ fn refuse_ownership(pod: &Pod) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a volume that is made from an object has files that not everyone may read.
+fn is_private(volume: &Volume) -> bool {
+    let (items, default_mode) = match (&volume.config_map, &volume.secret) {
+        (Some(source), _) => (&source.items, source.default_mode),
+        (None, Some(source)) => (&source.items, source.default_mode),
+        (None, None) => return false,
+    };
+    let private = |mode: Option<u32>| mode.is_some_and(|mode| mode & 0o004 == 0);
+    if items.is_empty() {
+        private(default_mode)
+    } else {
+        items.iter().any(|item| private(item.mode.or(default_mode)))
+    }
 }
 
 struct SandboxPods {

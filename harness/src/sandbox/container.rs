@@ -10,7 +10,7 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use caps::{CapSet, Capability};
@@ -107,7 +107,7 @@ pub(super) fn run(
 ) -> Step<std::convert::Infallible> {
     let spec = &plan.spec;
     begin_process(output)?;
-    build_root(spec, pod, archive)?;
+    build_root(plan, pod, archive)?;
     if plan.own_user_namespace() {
         enter_own_user_namespace(spec)?;
     }
@@ -132,7 +132,8 @@ pub(super) fn begin_process(output: OwnedFd) -> Step<()> {
 
 /// Builds the container's root filesystem and enters it. After this, no path leads to a file of
 /// the machine or of the supervisor.
-fn build_root(spec: &ContainerSpec, pod: &supervisor::Pod, archive: File) -> Step<()> {
+fn build_root(plan: &Plan, pod: &supervisor::Pod, archive: File) -> Step<()> {
+    let spec = &plan.spec;
     // What is mounted from here on is this container's alone.
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
@@ -182,6 +183,12 @@ fn build_root(spec: &ContainerSpec, pod: &supervisor::Pod, archive: File) -> Ste
             .during(|| format!("make the working directory {}", spec.working_dir.display()))?,
     );
 
+    if plan.own_user_namespace() {
+        for tree in [&root, &inside("/dev")] {
+            forbid_writing(tree).during(|| "protect the files of root".into())?;
+        }
+    }
+
     // The old root is stacked under the new one, and then taken away.
     chdir(&root)
         .and_then(|()| pivot_root(".", "."))
@@ -192,6 +199,33 @@ fn build_root(spec: &ContainerSpec, pod: &supervisor::Pod, archive: File) -> Ste
         let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
         mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
             .during(|| "make the root filesystem read-only".into())?;
+    }
+    Ok(())
+}
+
+/// Leaves to the owner of a mount's files only the writing that all others may do. In a cluster the
+/// files belong to root; where the kernel takes the container's user for their owner, this is what
+/// keeps that user from them.
+fn forbid_writing(root: &Path) -> io::Result<()> {
+    let about = fs::symlink_metadata(root)?;
+    let device = about.dev();
+    let mut files = vec![(root.to_owned(), about)];
+    while let Some((path, about)) = files.pop() {
+        // What is mounted on it is not among them.
+        if about.is_symlink() || about.dev() != device {
+            continue;
+        }
+        if about.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                let path = entry?.path();
+                let about = fs::symlink_metadata(&path)?;
+                files.push((path, about));
+            }
+        }
+        let mode = about.permissions().mode();
+        if mode & 0o002 == 0 {
+            fs::set_permissions(&path, Permissions::from_mode(mode & !0o200))?;
+        }
     }
     Ok(())
 }

@@ -48,6 +48,16 @@ pub(crate) async fn has_a_single_id(left_out: &str) -> bool {
     single
 }
 
+/// Root's user and group, as the image's user sees them in `stat`.
+pub(crate) async fn root() -> &'static str {
+    if sandbox().await.ids().is_single() {
+        // One id stands for all.
+        "65532:65532"
+    } else {
+        "0:0"
+    }
+}
+
 /// A manifest from a pod's `spec`, in YAML, and of further objects after `---`. `ACTOR` stands for
 /// the image of the program that plays every part.
 pub(crate) fn manifest(spec: &str) -> Manifest {
@@ -169,11 +179,6 @@ impl Running {
                 self.story.borrow().join("\n")
             );
         }
-    }
-
-    /// What has happened so far.
-    pub(crate) fn so_far(&self) -> Story {
-        Story(self.story.borrow().clone())
     }
 
     /// Ends the pod in order, and tells all that happened.

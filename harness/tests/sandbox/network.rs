@@ -42,7 +42,7 @@ async fn probes_of_every_kind_reach_an_app_that_listens_everywhere() {
 - name: http
   ACTOR
   args: [serve, '0.0.0.0:8080', then, wait]
-  startupProbe: {httpGet: {port: 8080, path: /startup}}
+  startupProbe: {httpGet: {port: 8080, path: /startup}, periodSeconds: 1, failureThreshold: 60}
   readinessProbe: {httpGet: {port: 8080, path: /readiness}}
   livenessProbe: {httpGet: {port: 8080, path: /liveness}}
 - {name: tcp, ACTOR, args: [serve, '0.0.0.0:8081', then, wait], readinessProbe: {tcpSocket: {port: 8081}}}
@@ -99,7 +99,7 @@ async fn port_forwarding_reaches_both_families() {
 async fn a_port_can_be_taken_once_in_a_pod() {
     let story = run(
         "restartPolicy: Never
-initContainers: [{name: one, ACTOR, restartPolicy: Always, args: [serve, '0.0.0.0:80', then, wait], startupProbe: {tcpSocket: {port: 80}, periodSeconds: 1}}]
+initContainers: [{name: one, ACTOR, restartPolicy: Always, args: [serve, '0.0.0.0:80', then, wait], startupProbe: {tcpSocket: {port: 80}, periodSeconds: 1, failureThreshold: 60}}]
 containers: [{name: two, ACTOR, args: [serve, '127.0.0.1:80']}]",
     )
     .await;
