@@ -229,6 +229,9 @@ fn shortened(line: &str) -> String {
     short
 }
 
+const FULL: &str =
+    "a volume is full: raise its `sizeLimit`, or have the program remove what it no longer needs";
+
 /// What to try, from the signs that are known.
 fn advice(
     failure: &Failure,
@@ -237,6 +240,9 @@ fn advice(
     images: &[Image],
 ) -> Vec<String> {
     let mut advice = Vec::new();
+    if failure.what.contains("exceeds the limit") {
+        advice.push(FULL.to_owned());
+    }
     let about = |name: &str| {
         failure
             .container
@@ -284,7 +290,12 @@ fn advice(
             ));
         }
         if said("os error 28") || said("No space left on device") {
-            advice.push("a volume is full: raise its `sizeLimit`, or have the program remove what it no longer needs".to_owned());
+            advice.push(FULL.to_owned());
+        }
+        if said("(OOMKilled)") {
+            advice.push(format!(
+                "{name} used more memory than its limit: raise `resources.limits.memory`, or find what it keeps"
+            ));
         }
         if said("os error 13") || said("Permission denied") {
             advice.push(format!(

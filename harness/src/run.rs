@@ -191,6 +191,13 @@ impl Plan {
                 able.join("` or `--engine ")
             );
         }
+        if self.scenario.needs_memory_limits() && !engine.enforces_memory_limits() {
+            anyhow::bail!(
+                "scenario {} waits for a container to be killed for its use of memory, and {kind} enforces no limits here: \
+                 `--engine kind` does, and `cargo xtask doctor` says how {kind} could",
+                self.name
+            );
+        }
         engine.load(&self.images).await?;
         let Applied { pods, events } = engine
             .apply(&self.manifest, self.scenario.pod_security, &self.images)

@@ -360,6 +360,13 @@ impl Scenario {
             .chain(orders)
     }
 
+    /// Whether a step waits for a container to be killed for its use of memory.
+    #[must_use]
+    pub fn needs_memory_limits(&self) -> bool {
+        let mut waits = self.steps.iter().filter_map(|step| step.wait.as_ref());
+        waits.any(|wait| wait.reason.as_deref() == Some("OOMKilled"))
+    }
+
     /// Whether a step gives the container another image.
     #[must_use]
     pub fn replaces_image_of(&self, container: &str) -> bool {

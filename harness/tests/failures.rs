@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use harness::diagnosis::Failure;
-use harness::engine::Sandbox;
+use harness::engine::{Engine, Sandbox};
 use harness::manifest::Manifest;
-use harness::run::Plan;
+use harness::run::{Outcome, Plan};
 use harness::scenario::Scenario;
 use harness::workspace::Workspace;
 use tokio::sync::watch;
@@ -20,13 +20,25 @@ const PATIENCE: Duration = Duration::from_secs(50);
 /// Runs a pod that consists of these containers and volumes until `wait` holds, which it never
 /// does, and returns why.
 async fn failure(chapter: &str, containers: &str, volumes: &str, wait: &str) -> Failure {
+    let steps = format!("[[step]]\nwait = {{ {wait} }}");
+    let outcome = run(chapter, containers, volumes, &steps).await;
+    outcome.unwrap().failure.expect("the run fails")
+}
+
+/// Runs a pod and takes these steps.
+async fn run(
+    chapter: &str,
+    containers: &str,
+    volumes: &str,
+    steps: &str,
+) -> anyhow::Result<Outcome> {
     let pod = format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: broken}}\nspec:\n  \
          terminationGracePeriodSeconds: 2\n  \
          securityContext: {{runAsNonRoot: true, runAsUser: 65532, runAsGroup: 65532, seccompProfile: {{type: RuntimeDefault}}}}\n  \
          volumes: [{volumes}]\n  containers:\n{containers}"
     );
-    let steps = format!("shows = 'a failure'\n[[step]]\nwait = {{ {wait} }}");
+    let scenario = format!("shows = 'a failure'\n{steps}");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .unwrap()
@@ -39,21 +51,22 @@ async fn failure(chapter: &str, containers: &str, volumes: &str, wait: &str) -> 
     let plan = Plan {
         chapter,
         name: "broken".to_owned(),
-        scenario: Scenario::parse(&steps).unwrap(),
+        scenario: Scenario::parse(&scenario).unwrap(),
         manifest: Manifest::parse("broken.yaml", &pod).unwrap(),
         images: images.await.unwrap().unwrap(),
     };
-    let engine = Sandbox::new(PathBuf::from(env!("CARGO_BIN_EXE_pod-supervisor")))
-        .await
-        .unwrap();
+    let engine = sandbox().await;
     let (_ask, interrupt) = watch::channel(false);
     let mut ignore = |_: &_| {};
     let run = plan.run(&engine, interrupt, &mut ignore);
-    let outcome = tokio::time::timeout(PATIENCE, run)
+    tokio::time::timeout(PATIENCE, run)
         .await
         .expect("it ends by itself")
-        .unwrap();
-    outcome.failure.expect("the run fails")
+}
+
+async fn sandbox() -> Sandbox {
+    let supervisor = PathBuf::from(env!("CARGO_BIN_EXE_pod-supervisor"));
+    Sandbox::new(supervisor).await.unwrap()
 }
 
 /// A container of the manifest. `more` are further fields, in YAML's flow style.
@@ -172,4 +185,64 @@ async fn a_setting_that_cannot_be_understood() {
     );
     let failure = failure("2", &app, "", "container = 'poller', line = 'Hello'").await;
     assert_says(&failure, &["INTERVAL=\"soon\"", "15s or 50ms would do"]);
+}
+
+#[tokio::test]
+async fn a_full_volume_in_memory() {
+    let app = container(
+        "app",
+        "webserver",
+        ", volumeMounts: [{name: logs, mountPath: /var/log/webserver}]",
+    );
+    // The web server goes on answering, so nothing but the time that the scenario gives tells.
+    let steps = "timeout = '5s'\n[[step]]\nrequest = { port = 8080, times = 1000 }\n\
+                 [[step]]\nwait = { container = 'app', line = 'never' }";
+    let volume = "{name: logs, emptyDir: {medium: Memory, sizeLimit: 4Ki}}";
+    let outcome = run("1", &app, volume, steps).await.unwrap();
+    assert_says(
+        &outcome.failure.unwrap(),
+        &[
+            "5s were over",
+            "cannot write to /var/log/webserver/access.log: No space left on device",
+            "raise its `sizeLimit`",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn a_full_volume_on_disk() {
+    let app = container(
+        "app",
+        "webserver",
+        ", volumeMounts: [{name: logs, mountPath: /var/log/webserver}]",
+    );
+    let steps = "[[step]]\nrequest = { port = 8080, times = 1000 }\n\
+                 [[step]]\nwait = { container = 'app', line = 'never' }";
+    let volume = "{name: logs, emptyDir: {sizeLimit: 4Ki}}";
+    let outcome = run("1", &app, volume, steps).await.unwrap();
+    assert_says(
+        &outcome.failure.unwrap(),
+        &[
+            "Evicted",
+            "Usage of EmptyDir volume \"logs\" exceeds the limit \"4Ki\"",
+            "raise its `sizeLimit`",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn a_machine_that_cannot_enforce_what_a_scenario_waits_for() {
+    if sandbox().await.enforces_memory_limits() {
+        eprintln!("left out, since limits are enforced here");
+        return;
+    }
+    let app = container("app", "webserver", "");
+    let steps = "[[step]]\nwait = { container = 'app', state = 'ended', reason = 'OOMKilled' }";
+    let Err(error) = run("1", &app, "", steps).await else {
+        panic!("it ran");
+    };
+    let error = format!("{error:#}");
+    for sign in ["killed for its use of memory", "`--engine kind` does"] {
+        assert!(error.contains(sign), "{error}");
+    }
 }

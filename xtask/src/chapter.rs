@@ -60,6 +60,11 @@ pub(crate) async fn run(args: &ChapterArgs) -> anyhow::Result<Verdict> {
         }
         fact("engine", &format!("{kind} ({})", chosen.why));
     }
+    for left in chosen.engine.sweep().await? {
+        if words {
+            fact("removed", &format!("{left}, left by a run that was killed"));
+        }
+    }
     build(&workspace, &mut plans, words).await?;
 
     let interrupt = watch_for_ctrl_c();

@@ -7,16 +7,22 @@ use anyhow::Context;
 use harness::workspace::Workspace;
 
 use crate::Verdict;
+use crate::engine::{self, Choice};
 
-/// Removes what the harness has made. Pods need no cleaning: the kernel ends them with the
-/// command that ran them.
-pub(crate) fn run() -> anyhow::Result<Verdict> {
+/// Removes what the harness has made, and what runs that were killed have left.
+pub(crate) async fn run() -> anyhow::Result<Verdict> {
     let folder = Workspace::find()?.output()?;
+    // Where no engine works, none has left anything.
+    let mut left = Vec::new();
+    if let Ok(chosen) = engine::open(Choice::Auto).await {
+        left = chosen.engine.sweep().await?;
+    }
+    left.iter().for_each(|what| println!("removed {what}"));
     if folder.exists() {
         fs::remove_dir_all(&folder)
             .with_context(|| format!("cannot remove {}", folder.display()))?;
         println!("removed {}", folder.display());
-    } else {
+    } else if left.is_empty() {
         println!("nothing to remove");
     }
     Ok(Verdict::Good)

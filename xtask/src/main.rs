@@ -121,7 +121,7 @@ fn run(command: Command) -> anyhow::Result<Verdict> {
         Command::Doctor => runtime.block_on(doctor::run()),
         Command::Test => runtime.block_on(test::run()),
         Command::Bench(bench) => runtime.block_on(bench::run(bench)),
-        Command::Clean => clean::run(),
+        Command::Clean => runtime.block_on(clean::run()),
     };
     // A build that still runs in the background ends with this process.
     runtime.shutdown_background();

@@ -39,6 +39,7 @@ fn act(verb: &[&str]) {
         ["stay"] => processes::stay(),
         ["background", ref words @ ..] => processes::background(words),
         ["leave-session"] => processes::leave_session(),
+        ["use-memory", mebibytes] => processes::use_memory(number(mebibytes)),
         ["multiply"] => processes::multiply(),
         ["flood"] => processes::flood(),
         ["bytes", hex] => processes::bytes(hex),

@@ -49,6 +49,12 @@ pub(crate) fn background(words: &[&str]) {
     }
 }
 
+/// Uses so much memory.
+pub(crate) fn use_memory(mebibytes: usize) {
+    let used = vec![1_u8; mebibytes << 20];
+    println!("uses {} MiB", std::hint::black_box(used).len() >> 20);
+}
+
 pub(crate) fn leave_session() {
     setsid().expect("a child leads no session yet");
 }

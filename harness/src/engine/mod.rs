@@ -77,6 +77,9 @@ pub trait Engine: Send + Sync {
     /// What a reader should know of this machine's limits before a run, a line each.
     fn notes(&self) -> Vec<String>;
 
+    /// Whether a container that uses more memory than its limit is killed.
+    fn enforces_memory_limits(&self) -> bool;
+
     /// Makes images available. One that the engine already has is not sent again.
     async fn load(&self, images: &[Image]) -> anyhow::Result<()>;
 

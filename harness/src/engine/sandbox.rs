@@ -16,7 +16,11 @@ use crate::kubelet::Kubelet;
 use crate::kubelet::runtime::{Connection, Runtime};
 use crate::manifest::pod::{ConfigMap, Container, Pod, Volume};
 use crate::manifest::{Manifest, PodSecurity};
-use crate::sandbox::{self, Forbidden, Ids, PodSettings};
+use crate::sandbox::{self, Cgroups, Forbidden, Ids, PodSettings};
+
+/// How to have limits enforced.
+const DELEGATE: &str = "To have them, a cgroup (version 2) must be delegated: as a user of a machine with systemd, begin \
+                        the command with `systemd-run --user --scope -p Delegate=yes`";
 
 /// As many events wait as this; then the containers wait, as they do for a slow log on a node.
 const EVENTS: usize = 1024;
@@ -25,8 +29,7 @@ const EVENTS: usize = 1024;
 #[derive(Debug)]
 pub struct Sandbox {
     program: PathBuf,
-    ids: Ids,
-    own_proc: bool,
+    found: sandbox::Findings,
 }
 
 impl Sandbox {
@@ -37,18 +40,14 @@ impl Sandbox {
     ///
     /// Says what forbids it, and what would help.
     pub async fn new(program: PathBuf) -> Result<Self, Forbidden> {
-        let pod = sandbox::probe(&program).await?;
-        Ok(Self {
-            program,
-            ids: pod.ids().clone(),
-            own_proc: pod.has_own_proc(),
-        })
+        let found = sandbox::probe(&program).await?;
+        Ok(Self { program, found })
     }
 
     /// How pods get their user and group ids here.
     #[must_use]
     pub fn ids(&self) -> &Ids {
-        &self.ids
+        &self.found.ids
     }
 }
 
@@ -59,22 +58,38 @@ impl Engine for Sandbox {
     }
 
     fn notes(&self) -> Vec<String> {
-        let mut notes = vec![
-            "limits of CPU and memory are not enforced; what a cluster would kill, runs on"
-                .to_owned(),
-        ];
-        if self.ids.is_single() {
+        let mut notes = Vec::new();
+        match &self.found.cgroups {
+            None => notes.push(format!(
+                "limits of memory and CPU are not enforced; what a cluster would kill, runs on. {DELEGATE}"
+            )),
+            Some(cgroups) => {
+                notes.push(
+                    "limits of memory are enforced; what a container writes to an emptyDir counts, as \
+                     all of them live in memory here"
+                        .to_owned(),
+                );
+                if !cgroups.limits("cpu") {
+                    notes.push(format!("limits of CPU are not enforced. {DELEGATE}"));
+                }
+            }
+        }
+        if self.found.ids.is_single() {
             notes.push(
                 "one user id stands for all: permissions between users are not enforced".to_owned(),
             );
         }
-        if !self.own_proc {
+        if !self.found.own_proc {
             notes.push(
                 "the kernel refuses a /proc of its own here; containers see this machine's processes by name"
                     .to_owned(),
             );
         }
         notes
+    }
+
+    fn enforces_memory_limits(&self) -> bool {
+        self.found.cgroups.is_some()
     }
 
     /// The sandbox reads images where they were made.
@@ -90,7 +105,7 @@ impl Engine for Sandbox {
     ) -> anyhow::Result<Applied> {
         manifest.check(EngineKind::Sandbox, level)?;
         let pod = manifest.pods.first().context("the manifest has no Pod")?;
-        if self.ids.is_single() {
+        if self.found.ids.is_single() {
             refuse_ownership(pod, images)?;
         }
         let aliases = pod.spec.host_aliases.iter().map(|alias| {
@@ -109,7 +124,9 @@ impl Engine for Sandbox {
             host_aliases: aliases.collect::<anyhow::Result<_>>()?,
             share_process_namespace: pod.spec.share_process_namespace,
         };
-        let runtime = Arc::new(sandbox::Pod::start(&self.program, &settings).await?);
+        let runtime = Arc::new(
+            sandbox::Pod::start(&self.program, &settings, self.found.cgroups.as_ref()).await?,
+        );
         let (sender, events) = mpsc::channel(EVENTS);
         let kubelet = Kubelet::start(
             runtime.clone(),
@@ -125,9 +142,12 @@ impl Engine for Sandbox {
         })
     }
 
-    /// The kernel has removed everything: a pod's processes and mounts end with the harness.
+    /// A pod's processes and mounts end with the harness, however that ends; empty cgroups stay.
     async fn sweep(&self) -> anyhow::Result<Vec<String>> {
-        Ok(Vec::new())
+        let swept = self.found.cgroups.as_ref().map(Cgroups::sweep);
+        swept
+            .unwrap_or_else(|| Ok(Vec::new()))
+            .context("cannot remove a cgroup")
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::ffi::CString;
 use std::fs::{self, File, Permissions};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -103,11 +103,15 @@ pub(super) fn run(
     plan: &Plan,
     pod: &supervisor::Pod,
     archive: File,
+    cgroup: Option<&File>,
     output: OwnedFd,
 ) -> Step<std::convert::Infallible> {
     let spec = &plan.spec;
     begin_process(output)?;
     build_root(plan, pod, archive)?;
+    // The files of the image are in memory, and count before this as nobody's.
+    cgroup.map_or(Ok(()), join_cgroup)?;
+    unshare(CloneFlags::CLONE_NEWCGROUP).during(|| "unshare the cgroup namespace".into())?;
     if plan.own_user_namespace() {
         enter_own_user_namespace(spec)?;
     }
@@ -128,6 +132,14 @@ pub(super) fn begin_process(output: OwnedFd) -> Step<()> {
         .during(|| "unblock signals".into())?;
     umask(Mode::from_bits_truncate(0o022));
     Ok(())
+}
+
+/// Moves this process into the cgroup whose `cgroup.procs` this is: from here on the container's
+/// limits hold for it.
+pub(super) fn join_cgroup(mut procs: &File) -> Step<()> {
+    procs
+        .write_all(b"0")
+        .during(|| "join the container's cgroup".into())
 }
 
 /// Builds the container's root filesystem and enters it. After this, no path leads to a file of

@@ -5,6 +5,7 @@
 //! (`supervisor`), which starts its containers (`container`). Read the three in that order to see
 //! what a pod is.
 
+mod cgroup;
 mod container;
 mod forbidden;
 mod ids;
@@ -31,6 +32,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpSocket, unix::pipe};
 use tokio::sync::{oneshot, watch};
 
+pub use cgroup::Cgroups;
+use cgroup::PodCgroup;
 use container::Plan;
 pub use forbidden::Forbidden;
 pub use ids::Ids;
@@ -82,6 +85,8 @@ pub struct Pod {
     link: Arc<Link>,
     ids: Ids,
     own_proc: bool,
+    /// The supervisor, as this process knows it.
+    pid: u32,
     /// Holds `true` once the supervisor has been waited for.
     gone: watch::Receiver<bool>,
 }
@@ -92,6 +97,7 @@ struct Link {
     socket: AsyncFd<OwnedFd>,
     next: AtomicU64,
     waiting: Mutex<Waiting>,
+    cgroup: Option<Arc<PodCgroup>>,
 }
 
 /// An answer, and the descriptor that came with it.
@@ -107,16 +113,24 @@ struct Waiting {
 
 impl Pod {
     /// Makes the namespaces of a pod. `program` is run as its supervisor: one whose `main` calls
-    /// [`supervise_if_asked`].
+    /// [`supervise_if_asked`]. With `cgroups`, the limits of its containers are enforced.
     ///
     /// # Errors
     ///
     /// [`Forbidden`] where the machine does not let this user make them: it says what forbids it
     /// and what would help.
-    pub async fn start(program: &Path, settings: &PodSettings) -> Result<Self, Forbidden> {
+    pub async fn start(
+        program: &Path,
+        settings: &PodSettings,
+        cgroups: Option<&Cgroups>,
+    ) -> Result<Self, Forbidden> {
+        let cgroup = cgroups.map(PodCgroup::new).transpose();
+        let cgroup = cgroup
+            .map_err(|error| Forbidden::explain(failed("make the pod's cgroup", error)))?
+            .map(Arc::new);
         let mut last = None;
         for ids in Ids::candidates() {
-            match Self::start_with(program, settings, ids).await {
+            match Self::start_with(program, settings, ids, cgroup.clone()).await {
                 Ok(pod) => return Ok(pod),
                 // A way that fails may leave a process whose ids cannot be mapped again, so each
                 // way starts anew.
@@ -129,16 +143,11 @@ impl Pod {
         ))
     }
 
-    /// How the pod got its user and group ids.
-    #[must_use]
-    pub fn ids(&self) -> &Ids {
-        &self.ids
-    }
-
     async fn start_with(
         program: &Path,
         settings: &PodSettings,
         ids: Ids,
+        cgroup: Option<Arc<PodCgroup>>,
     ) -> Result<Self, StartError> {
         let (ours, theirs) = socketpair(
             AddressFamily::Unix,
@@ -171,11 +180,13 @@ impl Pod {
             socket,
             next: AtomicU64::new(1),
             waiting: Mutex::default(),
+            cgroup,
         });
         let mut pod = Self {
             link,
             ids,
             own_proc: true,
+            pid,
             gone,
         };
         match pod.link.receive().await {
@@ -213,13 +224,6 @@ impl Pod {
         }
         tokio::spawn(listen(pod.link.clone()));
         Ok(pod)
-    }
-
-    /// Whether the pod has a `/proc` of its own. In some containers the kernel refuses it, and
-    /// the pod's containers see the names of the machine's processes.
-    #[must_use]
-    pub fn has_own_proc(&self) -> bool {
-        self.own_proc
     }
 
     /// Has every process of the pod end, and does not wait for it.
@@ -347,20 +351,19 @@ impl Link {
         Ok((answer?, descriptor))
     }
 
-    /// Asks for a process, which prints to `output`'s other end.
+    /// Asks for a process that prints to a pipe. The files go along after the pipe.
     async fn ask_for_process(
         &self,
         id: &str,
         request: Request,
-        archive: Option<File>,
+        files: &[File],
     ) -> Result<Process, StartError> {
         let (read, write) = io::pipe().map_err(|error| failed("make a pipe", error))?;
         let (ended, exit) = oneshot::channel();
         self.waiting().exits.insert(id.to_owned(), ended);
-        let with: Vec<_> = archive
-            .iter()
-            .map(AsFd::as_fd)
-            .chain([write.as_fd()])
+        let with: Vec<_> = [write.as_fd()]
+            .into_iter()
+            .chain(files.iter().map(AsFd::as_fd))
             .collect();
         if let Err(error) = self.ask(request, &with).await {
             self.waiting().exits.remove(id);
@@ -387,9 +390,14 @@ async fn listen(link: Arc<Link>) {
                     let _ = waiting.send((answer, descriptor));
                 }
             }
-            Reply::Exited { id, status } => {
+            Reply::Exited { id, code } => {
+                let mut cgroup = link.cgroup.iter();
+                let out_of_memory = cgroup.any(|cgroup| cgroup.ran_out_of_memory(&id));
                 if let Some(waiting) = link.waiting().exits.remove(&id) {
-                    let _ = waiting.send(status);
+                    let _ = waiting.send(ExitStatus {
+                        code,
+                        out_of_memory,
+                    });
                 }
             }
             Reply::Unshared => {}
@@ -447,14 +455,18 @@ impl Runtime for Pod {
     async fn start(&self, spec: ContainerSpec) -> Result<Process, StartError> {
         // Refused if another build has put another image in its place meanwhile.
         let opened = spec.image.open_archive();
-        let archive = opened.map_err(|error| failed("open the image", error))?;
+        let mut files = vec![opened.map_err(|error| failed("open the image", error))?];
+        if let Some(cgroup) = &self.link.cgroup {
+            let joined = cgroup.container(&spec);
+            files.push(joined.map_err(|error| failed("make the container's cgroup", error))?);
+        }
         let id = spec.id.clone();
         let plan = Plan {
             spec,
             single_id: self.ids.is_single(),
         };
         self.link
-            .ask_for_process(&id, Request::Start(Box::new(plan)), Some(archive))
+            .ask_for_process(&id, Request::Start(Box::new(plan)), &files)
             .await
     }
 
@@ -481,7 +493,7 @@ impl Runtime for Pod {
             container: container.to_owned(),
             command: command.to_vec(),
         };
-        self.link.ask_for_process(&id, request, None).await
+        self.link.ask_for_process(&id, request, &[]).await
     }
 
     async fn connect(&self, address: IpAddr, port: u16) -> io::Result<Connection> {
@@ -506,21 +518,37 @@ impl Runtime for Pod {
     }
 }
 
-/// Tries everything that a pod needs, with a pod that does nothing and has ended when this
-/// returns it.
+/// What this machine gives the pods of this user.
+#[derive(Clone, Debug)]
+pub struct Findings {
+    /// How a pod gets its user and group ids.
+    pub ids: Ids,
+    /// Whether a pod has a `/proc` of its own. In some containers the kernel refuses it, and a
+    /// pod's containers see the names of the machine's processes.
+    pub own_proc: bool,
+    /// Where limits of memory are enforced, if they are.
+    pub cgroups: Option<Cgroups>,
+}
+
+/// Tries everything that a pod needs, with a pod that does nothing.
 ///
 /// # Errors
 ///
 /// As [`Pod::start`].
-pub async fn probe(program: &Path) -> Result<Pod, Forbidden> {
+pub async fn probe(program: &Path) -> Result<Findings, Forbidden> {
     let settings = PodSettings {
         hostname: "probe".to_owned(),
         host_aliases: Vec::new(),
         share_process_namespace: false,
     };
-    let pod = Pod::start(program, &settings).await?;
+    let pod = Pod::start(program, &settings, None).await?;
+    let found = Cgroups::find(pod.pid);
     pod.end().await;
-    Ok(pod)
+    Ok(Findings {
+        ids: pod.ids.clone(),
+        own_proc: pod.own_proc,
+        cgroups: found.map(|(cgroups, _tried)| cgroups),
+    })
 }
 
 /// The program to run as a pod's supervisor: this one, even if another build has put a newer one

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::container::Plan;
-use crate::kubelet::runtime::{ExitStatus, StartError, VolumeFile, VolumeSpec};
+use crate::kubelet::runtime::{StartError, VolumeFile, VolumeSpec};
 
 /// What the harness asks of a supervisor.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,7 +31,8 @@ pub(super) enum Request {
     },
     /// Tell how many bytes a volume holds.
     Usage { volume: String },
-    /// Start a container. Comes with the image's archive, and the pipe that it prints to.
+    /// Start a container. Comes with the pipe that it prints to, the image's archive, and, where
+    /// limits are enforced, `cgroup.procs` of its cgroup.
     Start(Box<Plan>),
     /// Run a program in a container. Comes with the pipe that it prints to.
     Exec {
@@ -75,8 +76,9 @@ pub(super) enum Reply {
         number: u64,
         answer: Result<Answer, StartError>,
     },
-    /// A process that `Start` or `Exec` started has ended.
-    Exited { id: String, status: ExitStatus },
+    /// A process that `Start` or `Exec` started has ended, with this code; 128 and the signal's
+    /// number where a signal ended it.
+    Exited { id: String, code: i32 },
 }
 
 /// The answer to a request.
@@ -97,8 +99,8 @@ pub(super) enum Answer {
 
 /// The largest packet: a reply, or the few bytes that carry descriptors.
 const PACKET: usize = 64 * 1024;
-/// The most descriptors that a packet carries: the request, an archive, a pipe.
-const DESCRIPTORS: usize = 3;
+/// The most descriptors that a packet carries: the request, a pipe, an archive, a cgroup.
+const DESCRIPTORS: usize = 4;
 
 /// Sends a message that may be of any size.
 pub(super) fn send_request(

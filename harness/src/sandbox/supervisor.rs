@@ -29,7 +29,7 @@ use nix::unistd::{
 use super::container::{self, DuringStep, Plan, Step};
 use super::protocol::{Answer, Numbered, PodSpec, Reply, Request, receive_request, send_reply};
 use super::sys;
-use crate::kubelet::runtime::{ExitStatus, StartError, VolumeFile, VolumeSpec};
+use crate::kubelet::runtime::{StartError, VolumeFile, VolumeSpec};
 
 /// Where the supervisor keeps the root filesystems of containers.
 pub(super) const ROOTS: &str = "/containers";
@@ -72,7 +72,7 @@ pub(super) fn run() -> ! {
     let Ok(spec) = become_pod(&socket) else {
         exit(1)
     };
-    let code = match sys::clone3(0, None) {
+    let code = match sys::clone3(0) {
         Ok(sys::Fork::Parent(first)) => {
             drop(socket);
             // The pod's PID namespace lives as long as its first process. This one only waits, so
@@ -275,6 +275,8 @@ struct Processes {
     plans: HashMap<String, Plan>,
     /// The mount namespace of each container, by its number.
     mounts: HashMap<String, u64>,
+    /// What a process writes to that moves into the cgroup of a container.
+    cgroups: HashMap<String, File>,
 }
 
 /// Does what the harness asks until it is gone.
@@ -348,11 +350,8 @@ fn reap(socket: &OwnedFd, pod: &Pod, processes: &mut Processes) -> io::Result<()
         if processes.plans.remove(&id).is_some() {
             let _ = fs::remove_dir(Path::new(ROOTS).join(&id));
         }
-        let status = ExitStatus {
-            code,
-            out_of_memory: false,
-        };
-        send_reply(socket.as_fd(), &Reply::Exited { id, status }, None)?;
+        processes.cgroups.remove(&id);
+        send_reply(socket.as_fd(), &Reply::Exited { id, code }, None)?;
     }
 }
 
@@ -415,18 +414,22 @@ fn answer(
             ))
         }
         Request::Start(plan) => {
-            let (archive, output) = (File::from(next()?), next()?);
+            let (output, archive) = (next()?, File::from(next()?));
+            let cgroup = next().ok().map(File::from);
             let namespace = if pod.spec.share_process_namespace {
                 0
             } else {
                 libc::CLONE_NEWPID
             };
             let (pid, mounts) = spawn(namespace | libc::CLONE_NEWNS, || {
-                let Err(error) = container::run(&plan, pod, archive, output);
+                let Err(error) = container::run(&plan, pod, archive, cgroup.as_ref(), output);
                 error
             })?;
             processes.add(&plan.spec.id, pid);
             processes.mounts.insert(plan.spec.id.clone(), mounts);
+            if let Some(cgroup) = cgroup {
+                processes.cgroups.insert(plan.spec.id.clone(), cgroup);
+            }
             processes.plans.insert(plan.spec.id.clone(), *plan);
             Ok((Answer::Done, None))
         }
@@ -439,8 +442,9 @@ fn answer(
             let target = processes.pid(&container)?;
             let plan = processes.plans.get(&container).ok_or("it is no container");
             let plan = plan.during(|| format!("reach {container}"))?.clone();
+            let cgroup = processes.cgroups.get(&container);
             let (pid, _) = spawn(0, || {
-                let Err(error) = exec_in(&plan, target, &command, output);
+                let Err(error) = exec_in(&plan, target, cgroup, &command, output);
                 error
             })?;
             processes.add(&id, pid);
@@ -487,7 +491,7 @@ impl Processes {
 /// through a pipe that `execve(2)` closes.
 fn spawn(namespaces: i32, work: impl FnOnce() -> StartError) -> Step<(Pid, u64)> {
     let (mut failure, mut tell) = io::pipe().during(|| "make a pipe".into())?;
-    match sys::clone3(namespaces, None).during(|| "clone a process".into())? {
+    match sys::clone3(namespaces).during(|| "clone a process".into())? {
         sys::Fork::Child => {
             drop(failure);
             let mounts = mount_namespace("self").unwrap_or(0);
@@ -517,11 +521,13 @@ fn spawn(namespaces: i32, work: impl FnOnce() -> StartError) -> Step<(Pid, u64)>
 fn exec_in(
     plan: &Plan,
     container: Pid,
+    cgroup: Option<&File>,
     command: &[String],
     output: OwnedFd,
 ) -> Step<std::convert::Infallible> {
     container::begin_process(output)?;
-    let mut namespaces = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
+    let mut namespaces =
+        CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWCGROUP;
     if plan.own_user_namespace() {
         namespaces |= CloneFlags::CLONE_NEWUSER;
     }
@@ -529,8 +535,9 @@ fn exec_in(
         .and_then(|target| setns(target, namespaces).map_err(io::Error::from))
         .during(|| "join the container".into())?;
     // A PID namespace takes in only the children of whoever joins it.
-    match sys::clone3(0, None).during(|| "fork in the container".into())? {
+    match sys::clone3(0).during(|| "fork in the container".into())? {
         sys::Fork::Child => {
+            cgroup.map_or(Ok(()), container::join_cgroup)?;
             let settings = container::become_user(plan)?;
             // The process that waits for this one stands for it: when it is killed, so is this.
             prctl::set_pdeathsig(Signal::SIGKILL)

@@ -20,9 +20,6 @@ pub(super) fn own(descriptor: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(descriptor) }
 }
 
-/// `CLONE_INTO_CGROUP` of `<linux/sched.h>`; libc's constant is too narrow for it.
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-
 /// Makes a socket one that tasks can wait for.
 pub(super) fn watch(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` refers to the same open descriptor as long as it lives, and `AsyncFd`
@@ -44,16 +41,12 @@ pub(super) enum Fork {
 
 /// `clone3(2)` without a stack of its own: a fork that also makes namespaces.
 ///
-/// `flags` are `CLONE_NEW…` flags. With `cgroup`, an open cgroup folder, the child starts in it.
-pub(super) fn clone3(flags: i32, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
+/// `flags` are `CLONE_NEW…` flags.
+pub(super) fn clone3(flags: i32) -> io::Result<Fork> {
     // SAFETY: every field of `clone_args` may be zero.
     let mut arguments: libc::clone_args = unsafe { zeroed() };
     arguments.flags = u64::from(flags.cast_unsigned());
     arguments.exit_signal = libc::SIGCHLD as u64;
-    if let Some(cgroup) = cgroup {
-        arguments.flags |= CLONE_INTO_CGROUP;
-        arguments.cgroup = cgroup.as_raw_fd() as u64;
-    }
     // SAFETY: without `CLONE_VM` the child has a copy of this process's memory, as after
     // `fork(2)`. The supervisor is single-threaded, so no lock is held by a thread that the copy
     // lacks, and the child may run any code.

@@ -11,6 +11,7 @@ mod escapes;
 mod identities;
 mod kit;
 mod lifecycle;
+mod limits;
 mod network;
 mod traces;
 mod volumes;
