@@ -136,35 +136,86 @@ impl Comparison {
     pub fn bless(&self) -> anyhow::Result<()> {
         let folder = self.file.parent().context("a snapshot lies in a folder")?;
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let pending = self.file.with_extension("snap.new");
-        // The assertion fails, writes the new snapshot beside the old one and panics; accepting
-        // it is a matter of putting it in the old one's place, as `cargo insta accept` does.
+        // Where there is no snapshot the assertion fails, writes one as pending and panics.
+        // Accepting it is a matter of putting it in its place, as `cargo insta accept` does.
+        let empty = tempfile::tempdir().context("cannot make a temporary folder")?;
         let hook = panic::take_hook();
         panic::set_hook(Box::new(|_| {}));
-        let asserted = panic::catch_unwind(|| {
+        let _ = panic::catch_unwind(|| {
             let mut settings = insta::Settings::new();
-            settings.set_snapshot_path(folder);
+            settings.set_snapshot_path(empty.path());
             settings.set_prepend_module_to_snapshot(false);
             settings.set_omit_expression(true);
             settings.set_description(self.header.as_str());
             settings.bind(|| insta::assert_snapshot!(self.container.as_str(), self.printed));
         });
         panic::set_hook(hook);
-        if pending.exists() {
-            let snapshot =
-                Snapshot::from_file(&pending).map_err(|error| anyhow::anyhow!("{error}"))?;
-            fs::remove_file(&pending)
-                .with_context(|| format!("cannot remove {}", pending.display()))?;
-            return snapshot
-                .save(&self.file)
-                .map_err(|error| anyhow::anyhow!("{error}"));
-        }
-        match asserted {
-            Ok(()) => Ok(()),
-            Err(_) => bail!(
+        let pending = empty.path().join(format!("{}.snap.new", self.container));
+        if !pending.exists() {
+            bail!(
                 "insta wrote no snapshot to {}; is CI set?",
                 self.file.display()
-            ),
+            );
         }
+        let snapshot = Snapshot::from_file(&pending).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let saved = snapshot.save(&self.file);
+        saved.map_err(|error| anyhow::anyhow!("cannot write {}: {error}", self.file.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::EngineKind;
+    use crate::engine::{Change, Event, What};
+    use std::time::Duration;
+
+    fn recording(lines: &[&str]) -> Recording {
+        let mut recording = Recording::new("01-test", "healthy", EngineKind::Sandbox);
+        for line in lines {
+            recording.add(Event {
+                at: Duration::ZERO,
+                pod: "pod".to_owned(),
+                what: What::Container {
+                    name: "app".to_owned(),
+                    change: Change::Line((*line).into()),
+                },
+            });
+        }
+        recording
+    }
+
+    /// A change of the header alone was not written once.
+    #[test]
+    fn what_was_blessed_is_the_same_from_then_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("app.snap");
+        let (two, all) = (
+            Cut {
+                lines: Some(2),
+                ..Cut::default()
+            },
+            Cut::default(),
+        );
+        for (cut, lines) in [
+            (&two, &["one", "two"]),
+            (&all, &["one", "two"]),
+            (&all, &["one", "2"]),
+        ] {
+            let recording = recording(lines);
+            let before = fs::read(&file).ok();
+            let compared = compare(folder.path(), "app", cut, &recording).unwrap();
+            assert_ne!(compared.verdict, Verdict::Same);
+            if let Err(error) = compared.bless() {
+                // insta writes nothing on a build server.
+                assert!(error.to_string().contains("is CI set?"), "{error}");
+                assert_eq!(fs::read(&file).ok(), before);
+                return;
+            }
+            let compared = compare(folder.path(), "app", cut, &recording).unwrap();
+            assert_eq!(compared.verdict, Verdict::Same);
+        }
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
     }
 }

@@ -104,6 +104,20 @@ impl Setting for u64 {
     }
 }
 
+/// What to call, as in `UPSTREAM=http://127.0.0.1:9000`.
+#[cfg(feature = "url")]
+impl Setting for url::Url {
+    const EXAMPLE: &'static str = "http://127.0.0.1:9000";
+
+    fn parse(value: &str) -> Result<Self, String> {
+        let url = Self::parse(value).map_err(in_words)?;
+        match url.scheme() {
+            "http" => Ok(url),
+            other => Err(format!("this program speaks http, not {other}")),
+        }
+    }
+}
+
 /// Returns when the program is told to end: SIGTERM, which the kubelet sends, or SIGINT, which
 /// Ctrl-C sends.
 ///

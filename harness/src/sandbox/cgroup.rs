@@ -85,7 +85,7 @@ impl Cgroups {
     }
 }
 
-/// The cgroup of a pod. When it is dropped it is removed, if its processes have ended.
+/// The cgroup of a pod. It is removed when it is dropped, if its processes have ended by then.
 #[derive(Debug)]
 pub(super) struct PodCgroup {
     folder: PathBuf,
@@ -154,6 +154,11 @@ impl PodCgroup {
             .open(folder.join("cgroup.procs"))
     }
 
+    /// Removes it, if its processes have ended. What cannot be removed now is swept later.
+    pub(super) fn remove(&self) {
+        let _ = remove(&self.folder);
+    }
+
     /// Whether the kernel has killed the container, or a process of it, for its use of memory.
     pub(super) fn ran_out_of_memory(&self, id: &str) -> bool {
         let events = fs::read_to_string(self.folder.join(id).join("memory.events"));
@@ -163,8 +168,7 @@ impl PodCgroup {
 
 impl Drop for PodCgroup {
     fn drop(&mut self) {
-        // What cannot be removed now is swept later.
-        let _ = remove(&self.folder);
+        self.remove();
     }
 }
 

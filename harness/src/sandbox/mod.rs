@@ -236,6 +236,9 @@ impl Pod {
         self.link.hang_up();
         // Only a dropped sender could fail this, and the thread sends before it drops.
         let _ = self.gone.clone().wait_for(|gone| *gone).await;
+        if let Some(cgroup) = &self.link.cgroup {
+            cgroup.remove();
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::exit;
 use std::time::Duration;
 
 use reqwest::{Client, Url, redirect};
-use sidecar_kit::{Setting, setting, told_to_end};
+use sidecar_kit::{setting, told_to_end};
 use tokio::time::sleep;
 
 /// The longest answer that is read, in bytes. An app gone wrong can send without end, and the
@@ -20,7 +20,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 // ANCHOR: main
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let Upstream(app) = setting("UPSTREAM", "http://localhost:7878");
+    let app: Url = setting("UPSTREAM", "http://localhost:7878");
     let interval: Duration = setting("INTERVAL", "15s");
     // Without a limit, one answer that never comes would be the last call ever made.
     let timeout: Duration = setting("TIMEOUT", "5s");
@@ -132,18 +132,3 @@ fn cause(mut error: &dyn Error) -> String {
     error.to_string()
 }
 // ANCHOR_END: call
-
-/// The URL to call.
-struct Upstream(Url);
-
-impl Setting for Upstream {
-    const EXAMPLE: &'static str = "http://localhost:7878";
-
-    fn parse(value: &str) -> Result<Self, String> {
-        let url = Url::parse(value).map_err(|error| error.to_string())?;
-        match url.scheme() {
-            "http" => Ok(Self(url)),
-            other => Err(format!("this program speaks http, not {other}")),
-        }
-    }
-}

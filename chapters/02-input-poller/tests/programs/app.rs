@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use crate::kit::{Program, ReservedAddress, eventually};
+use sidecar_testing::{Program, ReservedAddress, eventually};
 
 const APP: &str = env!("CARGO_BIN_EXE_input-http-server");
 

@@ -3,6 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod app;
-mod kit;
 mod naive;
 mod sidecar;

@@ -1,6 +1,6 @@
 //! `input-sidecar-naive`: fails as the chapter says.
 
-use crate::kit::{Program, ReservedAddress};
+use sidecar_testing::{Program, ReservedAddress};
 
 #[test]
 fn dies_of_the_first_call_that_fails() {

@@ -4,9 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-use rustix::process::Signal;
-
-use crate::kit::{Program, ReservedAddress};
+use sidecar_testing::{Program, ReservedAddress, Signal};
 
 const APP: &str = env!("CARGO_BIN_EXE_input-http-server");
 const SIDECAR: &str = env!("CARGO_BIN_EXE_input-sidecar");
@@ -265,7 +263,7 @@ fn a_url_that_it_cannot_call_ends_it_with_one_line() {
         let (status, printed) = Program::start(SIDECAR, &[("UPSTREAM", url)]).ended();
         assert_eq!(status.code(), Some(2));
         let expected = format!(
-            "UPSTREAM={url:?} cannot be understood ({why}); http://localhost:7878 would do"
+            "UPSTREAM={url:?} cannot be understood ({why}); http://127.0.0.1:9000 would do"
         );
         assert_eq!(printed, [expected]);
     }

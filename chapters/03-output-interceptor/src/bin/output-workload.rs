@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use reqwest::header::{CONNECTION, DATE};
 use reqwest::{Client, Url};
-use sidecar_kit::{Setting, setting, told_to_end};
+use sidecar_kit::{setting, told_to_end};
 use tokio::time::sleep;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let Upstream(url) = setting("UPSTREAM", "http://localhost:7979/hello");
+    let url: Url = setting("UPSTREAM", "http://localhost:7979/hello");
     let interval: Duration = setting("INTERVAL", "15s");
     let client = client(setting("TIMEOUT", "10s"));
 
@@ -89,19 +89,4 @@ fn cause(error: reqwest::Error) -> String {
         cause = deeper;
     }
     cause.to_string()
-}
-
-/// The URL to call.
-struct Upstream(Url);
-
-impl Setting for Upstream {
-    const EXAMPLE: &'static str = "http://localhost:7979/hello";
-
-    fn parse(value: &str) -> Result<Self, String> {
-        let url = Url::parse(value).map_err(|error| error.to_string())?;
-        match url.scheme() {
-            "http" => Ok(Self(url)),
-            other => Err(format!("this program speaks http, not {other}")),
-        }
-    }
 }

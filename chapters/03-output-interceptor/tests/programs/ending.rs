@@ -3,10 +3,9 @@
 use std::io;
 use std::net::TcpStream;
 
-use rustix::process::Signal;
+use sidecar_testing::{Signal, eventually};
 
 use crate::http::{Sidecar, Upstream};
-use crate::kit::eventually;
 
 #[test]
 fn finishes_what_is_under_way() {
@@ -64,4 +63,23 @@ fn leaves_at_once_when_nothing_is_under_way() {
     let (status, printed) = sidecar.program.end();
     assert_eq!(status.code(), Some(0));
     assert_eq!(printed, [""; 0]);
+}
+
+/// To a client that waits in the kernel's queue, the connection stands and its request is sent.
+#[test]
+fn who_is_in_the_queue_is_still_served() {
+    let sidecar = Sidecar::start(&[]);
+    drop(sidecar.connect());
+    sidecar.program.signal(Signal::STOP);
+    let mut queued: Vec<_> = (0..10)
+        .map(|_| sidecar.send("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"))
+        .collect();
+    sidecar.program.signal(Signal::TERM);
+    sidecar.program.signal(Signal::CONT);
+    for client in &mut queued {
+        assert_eq!(client.head().status(), "200 OK");
+    }
+    let (status, printed) = sidecar.program.ended();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(printed, ["receive a request"; 10]);
 }

@@ -530,7 +530,7 @@ fn serves_many_at_once_but_not_without_bound() {
 }
 
 fn eventually_files(sidecar: &Sidecar, count: usize) {
-    crate::kit::eventually("the sidecar accepts the connections", || {
+    sidecar_testing::eventually("the sidecar accepts the connections", || {
         (sidecar.program.open_files() >= count).then_some(())
     });
 }

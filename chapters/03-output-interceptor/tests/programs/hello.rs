@@ -2,8 +2,9 @@
 
 use std::net::TcpListener;
 
+use sidecar_testing::Program;
+
 use crate::http::Sidecar;
-use crate::kit::Program;
 
 #[test]
 fn answers_hello() {

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use crate::kit::{PATIENCE, Program, ReservedAddress, eventually};
+use sidecar_testing::{PATIENCE, Program, ReservedAddress, eventually};
 
 /// A running `sidecar-output`.
 pub(crate) struct Sidecar {

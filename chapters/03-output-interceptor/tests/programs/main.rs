@@ -8,7 +8,6 @@ mod failures;
 mod forwarding;
 mod hello;
 mod http;
-mod kit;
 mod naive;
 mod smuggling;
 mod workload;

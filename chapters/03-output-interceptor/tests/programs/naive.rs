@@ -2,7 +2,7 @@
 
 use std::net::TcpStream;
 
-use crate::kit::{Program, ReservedAddress, eventually};
+use sidecar_testing::{Program, ReservedAddress, eventually};
 
 const NAIVE: &str = env!("CARGO_BIN_EXE_sidecar-output-naive");
 const WORKLOAD: &str = env!("CARGO_BIN_EXE_output-workload");

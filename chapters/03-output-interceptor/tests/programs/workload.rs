@@ -1,7 +1,8 @@
 //! `output-workload`: the app, which goes on whatever it gets.
 
+use sidecar_testing::{Program, ReservedAddress};
+
 use crate::http::{Sidecar, Upstream};
-use crate::kit::{Program, ReservedAddress};
 
 const WORKLOAD: &str = env!("CARGO_BIN_EXE_output-workload");
 

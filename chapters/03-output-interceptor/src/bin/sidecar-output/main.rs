@@ -22,7 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use sidecar_kit::{optional_setting, setting, told_to_end};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 
 use crate::answer::Sidecar;
@@ -73,8 +73,6 @@ async fn run() -> anyhow::Result<()> {
     let (leave, leaving) = watch::channel(());
     loop {
         tokio::select! {
-            // In this order, so that who is already in the queue is still served at the end.
-            biased;
             accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
                 Ok((stream, client)) => {
                     connections.spawn(serve(stream, client, sidecar.clone(), leaving.clone()));
@@ -90,8 +88,21 @@ async fn run() -> anyhow::Result<()> {
         }
     }
 
-    // From here on new connections are refused, and open ones end with the answer they wait for.
+    // Clients that wait in the kernel's queue believe that they are connected, and are still
+    // served. From here on new ones are refused, and open connections end with the answer that
+    // they wait for.
+    let listener = listener.into_std()?;
+    while connections.len() < CONNECTIONS
+        && let Ok((stream, client)) = listener.accept()
+    {
+        stream.set_nonblocking(true)?;
+        let stream = TcpStream::from_std(stream)?;
+        connections.spawn(serve(stream, client, sidecar.clone(), leaving.clone()));
+    }
     drop(listener);
+    // Before its tasks go on, the runtime asks the kernel what has arrived: so they see the
+    // requests of those clients first, and then that it is time to leave.
+    yield_now().await;
     drop(leave);
     while connections.join_next().await.is_some() {}
     Ok(())

@@ -1,4 +1,7 @@
-//! Starts a program as a container would be started, and speaks with it from outside.
+//! For the tests of a chapter's programs: starts one as a container would be started, and speaks
+//! with it from outside.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -8,22 +11,23 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 use tokio::net::TcpSocket;
 
 /// How long a test waits for what must come. It never decides a verdict on a healthy program,
 /// however busy the machine is.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running program and the lines that it prints.
-pub(crate) struct Program {
+pub struct Program {
     child: Child,
     lines: Receiver<String>,
 }
 
 impl Program {
     /// Starts the program at `path` with these settings, and no others.
-    pub(crate) fn start(path: &str, settings: &[(&str, &str)]) -> Self {
+    pub fn start(path: &str, settings: &[(&str, &str)]) -> Self {
         let mut child = Command::new(path)
             .env_clear()
             .envs(settings.iter().copied())
@@ -39,7 +43,7 @@ impl Program {
     }
 
     /// The next line that the program prints.
-    pub(crate) fn line(&self) -> String {
+    pub fn line(&self) -> String {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => panic!("the program prints nothing"),
@@ -48,7 +52,7 @@ impl Program {
     }
 
     /// Waits until the program prints this line, and returns those that came before it.
-    pub(crate) fn wait_for(&self, line: &str) -> Vec<String> {
+    pub fn wait_for(&self, line: &str) -> Vec<String> {
         let mut before = Vec::new();
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -64,32 +68,48 @@ impl Program {
     }
 
     /// Waits until the program has a handler for SIGTERM: before that, the signal would kill it.
-    pub(crate) fn wait_until_it_handles_sigterm(&self) {
-        let status = format!("/proc/{}/status", self.child.id());
+    pub fn wait_until_it_handles_sigterm(&self) {
         eventually("the program handles SIGTERM", || {
-            let status = fs::read_to_string(&status).unwrap();
-            let caught = status
-                .lines()
-                .find_map(|line| line.strip_prefix("SigCgt:"))
-                .unwrap();
-            let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
+            let caught = u64::from_str_radix(&self.status("SigCgt"), 16).unwrap();
             (caught & 1 << (Signal::TERM.as_raw() - 1) != 0).then_some(())
         });
     }
 
+    /// The memory that the program has in use, in bytes.
+    pub fn memory(&self) -> u64 {
+        let resident = self.status("VmRSS");
+        let kibibytes = resident.strip_suffix(" kB").unwrap();
+        kibibytes.parse::<u64>().unwrap() * 1024
+    }
+
+    /// A field of `/proc/PID/status`.
+    fn status(&self, field: &str) -> String {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let mut lines = status.lines();
+        let line = lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        line.unwrap().trim().to_owned()
+    }
+
+    /// How many files the program has open.
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .unwrap()
+            .count()
+    }
+
     /// Sends a signal.
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Tells the program to end, as the kubelet does, and waits until it has.
-    pub(crate) fn end(self) -> (ExitStatus, Vec<String>) {
+    pub fn end(self) -> (ExitStatus, Vec<String>) {
         self.signal(Signal::TERM);
         self.ended()
     }
 
     /// Waits until the program has ended, and returns what it printed since the last line read.
-    pub(crate) fn ended(mut self) -> (ExitStatus, Vec<String>) {
+    pub fn ended(mut self) -> (ExitStatus, Vec<String>) {
         let mut printed = Vec::new();
         let status = eventually("the program ends", || {
             printed.extend(self.lines.try_iter());
@@ -119,7 +139,7 @@ fn send_lines(stream: impl Read + Send + 'static, lines: Sender<String>) {
 }
 
 /// Looks until there is something to be seen.
-pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(seen) = look() {
@@ -137,13 +157,16 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
 ///
 /// The socket is bound and does not listen: a call to the address is refused, and a program
 /// that is given it can listen there, since both allow the address to be used again.
-pub(crate) struct ReservedAddress {
-    pub(crate) address: SocketAddr,
+pub struct ReservedAddress {
+    /// The address.
+    pub address: SocketAddr,
     _socket: TcpSocket,
 }
 
+#[allow(clippy::new_without_default, reason = "each one is another")]
 impl ReservedAddress {
-    pub(crate) fn new() -> Self {
+    /// Reserves one of 127.0.0.1.
+    pub fn new() -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
         socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
