@@ -102,6 +102,14 @@ impl Program {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Stops the program while it waits for something to happen, until it gets SIGCONT.
+    pub fn freeze(&self) {
+        let is = |state: &str| self.status("State").starts_with(state).then_some(());
+        eventually("the program waits", || is("S"));
+        self.signal(Signal::STOP);
+        eventually("the program is stopped", || is("T"));
+    }
+
     /// Tells the program to end, as the kubelet does, and waits until it has.
     pub fn end(self) -> (ExitStatus, Vec<String>) {
         self.signal(Signal::TERM);

@@ -69,8 +69,8 @@ fn leaves_at_once_when_nothing_is_under_way() {
 #[test]
 fn who_is_in_the_queue_is_still_served() {
     let sidecar = Sidecar::start(&[]);
-    drop(sidecar.connect());
-    sidecar.program.signal(Signal::STOP);
+    sidecar.send("GET /hello HTTP/1.0\r\n\r\n").message();
+    sidecar.program.freeze();
     let mut queued: Vec<_> = (0..10)
         .map(|_| sidecar.send("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"))
         .collect();
@@ -81,5 +81,5 @@ fn who_is_in_the_queue_is_still_served() {
     }
     let (status, printed) = sidecar.program.ended();
     assert_eq!(status.code(), Some(0));
-    assert_eq!(printed, ["receive a request"; 10]);
+    assert_eq!(printed, ["receive a request"; 11]);
 }
