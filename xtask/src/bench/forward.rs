@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anstream::println;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use harness::workspace::Workspace;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Bytes, Incoming};
@@ -28,7 +28,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::{find, median, version};
+use super::{find, median, processor_time, program_of_image, version};
 use crate::report::{BOLD, DIM};
 
 const CHAPTER: &str = "output-interceptor";
@@ -152,19 +152,9 @@ fn start(name: String, command: &mut Command, address: SocketAddr) -> anyhow::Re
     })
 }
 
-/// The very program of the image, outside of a pod.
 fn sidecar(scratch: &Path, upstream: SocketAddr) -> anyhow::Result<Proxy> {
-    let workspace = Workspace::find()?;
-    let images = harness::image::build(workspace.root(), CHAPTER, &mut |_| {})?;
-    let image = images
-        .iter()
-        .find(|image| image.program == SIDECAR)
-        .context("the chapter has no sidecar")?;
-    let folder = scratch.join(SIDECAR);
-    fs::create_dir(&folder)?;
-    harness::image::unpack_layer(&image.open_archive()?, &folder)?;
     let address = free_address()?;
-    let mut command = Command::new(folder.join(SIDECAR));
+    let mut command = Command::new(program_of_image(scratch, CHAPTER, SIDECAR)?);
     command
         .env_clear()
         .env("LISTEN", address.to_string())
@@ -293,25 +283,6 @@ async fn load(address: SocketAddr, rate: u32, length: Duration) -> anyhow::Resul
         latencies.push(done??);
     }
     Ok(latencies)
-}
-
-/// The processor time of a process, its threads and its children, as the scheduler counted it.
-fn processor_time(process: u32) -> anyhow::Result<Duration> {
-    let mut total = Duration::ZERO;
-    for thread in fs::read_dir(format!("/proc/{process}/task")).context("the proxy has ended")? {
-        let thread = thread?.path();
-        let counted = fs::read_to_string(thread.join("schedstat"))
-            .context("the kernel keeps no schedstat")?;
-        let Some(Ok(nanoseconds)) = counted.split_whitespace().next().map(str::parse) else {
-            bail!("the kernel's schedstat is not understood: {counted}");
-        };
-        total += Duration::from_nanos(nanoseconds);
-        let children = fs::read_to_string(thread.join("children")).unwrap_or_default();
-        for child in children.split_whitespace() {
-            total += processor_time(child.parse()?)?;
-        }
-    }
-    Ok(total)
 }
 
 /// An upstream in a thread of its own, the same for all.

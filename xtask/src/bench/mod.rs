@@ -3,12 +3,16 @@
 
 mod forward;
 mod pod_start;
+mod ship;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use anyhow::{Context, bail};
 use clap::Subcommand;
+use harness::workspace::Workspace;
 
 use crate::Verdict;
 
@@ -33,12 +37,22 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
     },
+    /// A burst of lines in a log file: sidecar-container and tail -F
+    Ship {
+        /// Lines of a burst
+        #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..))]
+        lines: u32,
+        /// How often each takes its turn
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
 }
 
 /// Measures, and prints.
 pub(crate) async fn run(bench: Bench) -> anyhow::Result<Verdict> {
     match bench {
         Bench::PodStart { rounds } => pod_start::run(rounds).await?,
+        Bench::Ship { lines, rounds } => ship::run(lines, rounds)?,
         Bench::Forward {
             rate,
             seconds,
@@ -70,6 +84,37 @@ fn version(program: &str, argument: &str) -> Option<String> {
         .lines()
         .next()
         .map(ToOwned::to_owned)
+}
+
+/// The very program of an image, to be run outside of a pod: it is put into `scratch`.
+fn program_of_image(scratch: &Path, chapter: &str, program: &str) -> anyhow::Result<PathBuf> {
+    let workspace = Workspace::find()?;
+    let images = harness::image::build(workspace.root(), chapter, &mut |_| {})?;
+    let image = images.iter().find(|image| image.program == program);
+    let image = image.with_context(|| format!("{chapter} has no {program}"))?;
+    let folder = scratch.join(program);
+    fs::create_dir(&folder)?;
+    harness::image::unpack_layer(&image.open_archive()?, &folder)?;
+    Ok(folder.join(program))
+}
+
+/// The processor time of a process, its threads and its children, as the scheduler counted it.
+fn processor_time(process: u32) -> anyhow::Result<Duration> {
+    let mut total = Duration::ZERO;
+    for thread in fs::read_dir(format!("/proc/{process}/task")).context("the process has ended")? {
+        let thread = thread?.path();
+        let counted = fs::read_to_string(thread.join("schedstat"))
+            .context("the kernel keeps no schedstat")?;
+        let Some(Ok(nanoseconds)) = counted.split_whitespace().next().map(str::parse) else {
+            bail!("the kernel's schedstat is not understood: {counted}");
+        };
+        total += Duration::from_nanos(nanoseconds);
+        let children = fs::read_to_string(thread.join("children")).unwrap_or_default();
+        for child in children.split_whitespace() {
+            total += processor_time(child.parse()?)?;
+        }
+    }
+    Ok(total)
 }
 
 /// The middle one.
