@@ -63,6 +63,7 @@ async fn an_answer_that_is_an_error_has_the_container_started_again() {
 - name: app
   ACTOR
   args: [serve, '0.0.0.0:8080', 500 Broken, then, wait]
+  startupProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, failureThreshold: 60}
   livenessProbe: {httpGet: {port: 8080}, periodSeconds: 1, failureThreshold: 1}")
     .await;
     pod.until("app started again (1)").await;
