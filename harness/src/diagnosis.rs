@@ -307,7 +307,8 @@ fn advice(
                 "an HTTP or TCP probe asks the pod's address: a program that listens on 127.0.0.1 only needs an exec probe".to_owned(),
             );
         }
-        if said("cannot run") && said("No such file or directory") {
+        let not_run = said("cannot run") || said("unable to start container process");
+        if not_run && (said("No such file or directory") || said("no such file or directory")) {
             advice.push(format!("`command` of {name} names a program that its image does not have; without `command` the image's own runs"));
         }
         if said("panicked at") {

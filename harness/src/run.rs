@@ -466,6 +466,7 @@ impl Conductor<'_> {
                     }
                 }
             }
+            self.recording.incomplete.extend(pods.missing());
             drop(pods);
         }
         while let Some(event) = self.events.recv().await {
@@ -611,21 +612,22 @@ async fn send_requests(
     wanted: &scenario::Request,
 ) -> anyhow::Result<()> {
     for _ in 0..wanted.times {
-        let stream = loop {
-            match pods.connect(pod, wanted.port).await {
-                Ok(stream) => break stream,
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                    sleep(ASK_AGAIN).await
-                }
-                Err(error) => return Err(error).context("the port cannot be reached"),
+        let answer = loop {
+            let request = Request::builder()
+                .method(wanted.method.as_str())
+                .uri(&wanted.path)
+                .header(HOST, format!("localhost:{}", wanted.port))
+                .body(Full::new(Bytes::from(wanted.body.clone())))?;
+            let answer = match pods.connect(pod, wanted.port).await {
+                Ok(stream) => crate::http::send(stream, request, BODY).await,
+                Err(error) => Err(error).context("the port cannot be reached"),
+            };
+            match answer {
+                // A cluster tells that a port refuses only when something is read from it.
+                Err(error) if is_refusal(&error) => sleep(ASK_AGAIN).await,
+                answer => break answer?,
             }
         };
-        let request = Request::builder()
-            .method(wanted.method.as_str())
-            .uri(&wanted.path)
-            .header(HOST, format!("localhost:{}", wanted.port))
-            .body(Full::new(Bytes::from(wanted.body.clone())))?;
-        let answer = crate::http::send(stream, request, BODY).await?;
         anyhow::ensure!(
             answer.status() == wanted.status,
             "the answer was {}, not {}",
@@ -634,4 +636,13 @@ async fn send_requests(
         );
     }
     Ok(())
+}
+
+/// Whether nobody accepts connections at the port.
+fn is_refusal(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    })
 }

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use anstream::println;
 use anyhow::Context;
 use harness::engine::{Engine, EngineKind, Event, Pods};
-use harness::image::Progress;
 use harness::run::{Outcome, Plan};
 use harness::snapshot::Verdict as Snapshot;
 use harness::workspace::{Chapter, HEALTHY, Workspace};
@@ -19,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::engine;
-use crate::report::{self, BAD, BOLD, DIM, Events, GOOD, Phase, fact, span};
+use crate::report::{self, BAD, BOLD, Compiling, DIM, Events, GOOD, Phase, fact, span};
 use crate::{ChapterArgs, Verdict};
 
 /// Runs what the command line names.
@@ -179,21 +178,10 @@ async fn build(workspace: &Workspace, plans: &mut [Plan], words: bool) -> anyhow
         let (root, bar) = (workspace.root().to_owned(), phase.bar());
         let name = chapter.name.clone();
         let built = tokio::task::spawn_blocking(move || {
-            let mut compiled = 0;
-            let images = harness::image::build(&root, &name, &mut |progress| match progress {
-                Progress::Step(step) => bar.set_message(step.to_owned()),
-                Progress::Compiled {
-                    done,
-                    total,
-                    at_work,
-                } => {
-                    compiled = total;
-                    bar.set_message(format!("{done} of {total}: {at_work}"));
-                }
-                Progress::Message(message) => bar.suspend(|| anstream::eprintln!("{message}")),
-                Progress::Ready { .. } => {}
-            });
-            images.map(|images| (images, compiled))
+            let mut compiling = Compiling::new(bar);
+            let images =
+                harness::image::build(&root, &name, &mut |progress| compiling.show(progress));
+            images.map(|images| (images, compiling.parts()))
         });
         let (images, count) = built.await.context("the build has panicked")??;
         compiled += count;
@@ -396,7 +384,7 @@ fn next(plan: &Plan, engine: EngineKind) {
     );
     if engine == EngineKind::Sandbox {
         println!(
-            "      {DIM}the same on a real cluster: kubectl create -f, with the images loaded{DIM:#}"
+            "      {DIM}the same on a real cluster: cargo xtask chapter {number} --engine kind{DIM:#}"
         );
     }
 }

@@ -7,15 +7,14 @@ use anyhow::Context;
 use harness::workspace::Workspace;
 
 use crate::Verdict;
-use crate::engine::{self, Choice};
+use crate::engine;
 
 /// Removes what the harness has made, and what runs that were killed have left.
 pub(crate) async fn run() -> anyhow::Result<Verdict> {
     let folder = Workspace::find()?.output()?;
-    // Where no engine works, none has left anything.
     let mut left = Vec::new();
-    if let Ok(chosen) = engine::open(Choice::Auto).await {
-        left = chosen.engine.sweep().await?;
+    for engine in engine::at_hand().await {
+        left.extend(engine.sweep().await?);
     }
     left.iter().for_each(|what| println!("removed {what}"));
     if folder.exists() {

@@ -1,8 +1,10 @@
 //! `cargo xtask doctor`: what this machine can run, and what would mend each lack.
 
 use std::path::Path;
+use std::process::Command;
 
 use anstream::println;
+use harness::engine::cluster_may_be_up;
 use harness::workspace::Workspace;
 
 use crate::Verdict;
@@ -42,8 +44,9 @@ pub(crate) async fn run() -> anyhow::Result<Verdict> {
         }
     }
     able &= sandbox().await;
+    kind().await;
     println!(
-        "  {DIM}--{DIM:#} {BOLD}docker, kind{BOLD:#}: this version of the workbook does not run on them yet"
+        "  {DIM}--{DIM:#} {BOLD}docker{BOLD:#}: this version of the workbook does not run on it yet"
     );
     for (program, package) in PEERS {
         match find(program) {
@@ -82,6 +85,43 @@ async fn sandbox() -> bool {
             }
             false
         }
+    }
+}
+
+/// What a kind cluster needs. It is compiled when it is asked for, so it is only looked for here.
+async fn kind() {
+    let answer = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output().ok()?;
+        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        output.status.success().then_some(said)
+    };
+    let docker = answer("docker", &["version", "--format", "{{.Server.Version}}"]);
+    let version = answer("kind", &["version"]);
+    let lacks = [
+        (
+            docker.is_none(),
+            "no Docker daemon answers; https://docs.docker.com/engine/install/ says how to have one",
+        ),
+        (
+            version.is_none(),
+            "kind is not here; to have it: go install sigs.k8s.io/kind@v0.33.0",
+        ),
+    ];
+    if let (Some(docker), Some(version)) = (docker, version) {
+        let version = version.split_whitespace().nth(1).unwrap_or_default();
+        let cluster = if cluster_may_be_up().await {
+            "its cluster is up"
+        } else {
+            "`--engine kind` brings its cluster up"
+        };
+        good("kind", &format!("{version}, Docker {docker}; {cluster}"));
+        return;
+    }
+    println!(
+        "  {DIM}--{DIM:#} {BOLD}kind{BOLD:#}: a real cluster, which the chapters can do without"
+    );
+    for (_, lack) in lacks.iter().filter(|(lacks, _)| *lacks) {
+        paragraph("     ", 5, lack);
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anstream::println;
 use anstyle::{AnsiColor, Style};
 use harness::engine::{Change, Event, PodChange, What};
+use harness::image::Progress;
 use harness::run::Plan;
 use harness::snapshot::Verdict;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -87,6 +88,42 @@ impl Phase {
     pub(crate) fn end(self) -> Duration {
         self.bar.finish_and_clear();
         self.begin.elapsed()
+    }
+}
+
+/// Shows how far the compiler is.
+pub(crate) struct Compiling {
+    bar: ProgressBar,
+    parts: usize,
+}
+
+impl Compiling {
+    pub(crate) fn new(bar: ProgressBar) -> Self {
+        Self { bar, parts: 0 }
+    }
+
+    pub(crate) fn show(&mut self, progress: Progress<'_>) {
+        match progress {
+            Progress::Step(step) => self.bar.set_message(step.to_owned()),
+            Progress::Compiled {
+                done,
+                total,
+                at_work,
+            } => {
+                self.parts = total;
+                let message = format!("{done} of {total}: {at_work}");
+                self.bar.set_message(message);
+            }
+            Progress::Message(message) => {
+                self.bar.suspend(|| anstream::eprintln!("{message}"));
+            }
+            Progress::Ready { .. } => {}
+        }
+    }
+
+    /// How many parts were compiled or looked at; none if all was up to date.
+    pub(crate) fn parts(&self) -> usize {
+        self.parts
     }
 }
 

@@ -1,8 +1,11 @@
 //! What the rest of the harness knows of engines: one trait, and the events that a run yields.
 
 mod event;
+#[cfg(feature = "kind")]
+pub mod kind;
 #[cfg(target_os = "linux")]
 mod sandbox;
+mod state;
 
 use std::fmt;
 use std::io;
@@ -17,8 +20,11 @@ use crate::manifest::pod::ConfigMap;
 use crate::manifest::{Manifest, PodSecurity};
 
 pub use event::{Change, Event, PodChange, What};
+#[cfg(feature = "kind")]
+pub use kind::Kind;
 #[cfg(target_os = "linux")]
 pub use sandbox::Sandbox;
+pub use state::cluster_may_be_up;
 
 /// The engines that a Pod manifest can run on.
 #[derive(
@@ -127,6 +133,11 @@ pub trait Pods: Send + Sync {
 
     /// Ends every pod in order, and removes all that was applied.
     async fn stop(&self);
+
+    /// What the events lack, a line each, once the pods have ended.
+    fn missing(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A container of a pod.

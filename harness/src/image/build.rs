@@ -202,7 +202,7 @@ fn make_image(
     Ok(image)
 }
 
-/// Runs cargo, and returns the programs that the package has.
+/// Compiles the programs of a package as an image needs them.
 fn compile(
     toolchain: &Toolchain,
     package: &str,
@@ -213,23 +213,58 @@ fn compile(
         target,
         linker,
     } = toolchain;
-    let program = cargo();
+    let mut command = Command::new(cargo());
+    command
+        .current_dir(workspace)
+        .args(["build", "--profile", "image", "--bins"])
+        .args(["--target", target]);
+    if let Some(linker) = linker {
+        command.args(["--config", &format!("target.{target}.linker={linker:?}")]);
+    }
+    let flags = compiler_flags(workspace);
+    set_compiler_flags(&mut command, target, &flags, |name| env::var(name).ok());
+    run_cargo(command, package, progress)
+}
+
+/// Compiles a program of a package for this machine, with a feature that the package is otherwise
+/// compiled without, and returns where it is.
+///
+/// # Errors
+///
+/// If it does not compile, or the package has no such program.
+pub fn build_tool(
+    workspace: &Path,
+    package: &str,
+    program: &str,
+    feature: &str,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<PathBuf, BuildError> {
+    let mut command = Command::new(cargo());
+    command
+        .current_dir(workspace)
+        .args(["build", "--features", feature, "--bin", program]);
+    let programs = run_cargo(command, package, progress)?;
+    let found = programs.into_iter().find(|found| found.name == program);
+    found
+        .map(|found| found.executable)
+        .ok_or_else(|| BuildError::NoProgram {
+            package: package.to_owned(),
+        })
+}
+
+/// Runs cargo for a package, and returns the programs that it has.
+fn run_cargo(
+    mut command: Command,
+    package: &str,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Vec<Program>, BuildError> {
+    let program = PathBuf::from(command.get_program());
     let failed = |error| BuildError::Cargo {
         program: program.clone(),
         error,
     };
-    let mut command = Command::new(&program);
     command
-        .current_dir(workspace)
-        .args([
-            "build",
-            "--profile",
-            "image",
-            "--package",
-            package,
-            "--bins",
-        ])
-        .args(["--target", target])
+        .args(["--package", package])
         .arg("--message-format=json-render-diagnostics")
         .arg(if in_colour() {
             "--color=always"
@@ -248,11 +283,6 @@ fn compile(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    if let Some(linker) = linker {
-        command.args(["--config", &format!("target.{target}.linker={linker:?}")]);
-    }
-    let flags = compiler_flags(workspace);
-    set_compiler_flags(&mut command, target, &flags, |name| env::var(name).ok());
 
     let mut child = command.spawn().map_err(failed)?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use build::{BuildError, Progress, build};
+pub use build::{BuildError, Progress, build, build_tool};
 pub use read::unpack_layer;
 pub use toolchain::{Lack, Toolchain, toolchain};
 

@@ -472,7 +472,10 @@ async fn read_lines(shared: Arc<Shared>, name: String, output: impl AsyncRead + 
         {
             Ok(0) | Err(_) => return,
             Ok(_) => {
-                line.pop_if(|last| *last == b'\n');
+                // As containerd does, which takes a carriage return for a part of the line's end.
+                if line.pop_if(|last| *last == b'\n').is_some() {
+                    line.pop_if(|last| *last == b'\r');
+                }
                 shared.tell_of(&name, Change::Line(ByteString(line))).await;
             }
         }

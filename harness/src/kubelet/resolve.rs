@@ -192,7 +192,7 @@ pub(super) fn container(
         },
         uid: user.0,
         gid: user.1,
-        groups: groups(pod),
+        groups: groups(pod, user.1),
         capabilities: capabilities(&security.capabilities.add, &security.capabilities.drop),
         allow_privilege_escalation: security.allow_privilege_escalation.unwrap_or(true),
         read_only_root: security.read_only_root_filesystem,
@@ -247,11 +247,7 @@ fn user(pod: &Pod, container: &Container, image: &Image) -> Result<(u32, u32), W
         container.name
     );
 
-    let (image_user, image_group) = image
-        .config
-        .user
-        .split_once(':')
-        .unwrap_or((&image.config.user, ""));
+    let image_user = image.config.user.split(':').next().unwrap_or_default();
     let image_uid = if image_user.is_empty() {
         Some(0)
     } else {
@@ -277,17 +273,16 @@ fn user(pod: &Pod, container: &Container, image: &Image) -> Result<(u32, u32), W
             format!("container has runAsNonRoot and image will run as root {place}")
         }));
     }
-    let of_image = if wanted.is_none() {
-        image_group.parse().ok()
-    } else {
-        None
-    };
-    Ok((uid, wanted_group.or(of_image).unwrap_or(0)))
+    // The kubelet tells the runtime the user of the image and not its group, and without a group
+    // the runtime takes root's.
+    Ok((uid, wanted_group.unwrap_or(0)))
 }
 
-fn groups(pod: &Pod) -> Vec<u32> {
+/// The groups of a container's first process, its own among them, as container runtimes set them.
+fn groups(pod: &Pod, own: u32) -> Vec<u32> {
     let context = &pod.spec.security_context;
-    let mut groups = context.supplemental_groups.clone();
+    let mut groups = vec![own];
+    groups.extend(&context.supplemental_groups);
     groups.extend(context.fs_group);
     groups
 }
@@ -557,18 +552,22 @@ pub(super) fn volume(
     known: &Known,
 ) -> Result<(VolumeSpec, Option<Vec<VolumeFile>>), Waiting> {
     let group = pod.spec.security_context.fs_group;
+    let directory = volume.empty_dir.as_ref();
+    let in_memory = directory.is_some_and(|directory| directory.medium == "Memory");
+    // A filesystem in memory is made with the bit that keeps users from each other's files.
+    let mode = if in_memory { 0o1777 } else { 0o777 };
     let spec = |capacity| VolumeSpec {
         name: volume.name.clone(),
-        // The bit that passes the group on to what is made in it.
-        mode: if group.is_some() { 0o2777 } else { 0o777 },
+        // The other bit passes the group on to what is made in it.
+        mode: if group.is_some() { mode | 0o2000 } else { mode },
         group,
         capacity,
     };
-    if let Some(directory) = &volume.empty_dir {
+    if let Some(directory) = directory {
         let limit = directory.size_limit.as_ref().and_then(Quantity::whole);
         return Ok((
-            spec(match (limit, directory.medium.as_str()) {
-                (Some(limit), "Memory") => limit,
+            spec(match (limit, in_memory) {
+                (Some(limit), true) => limit,
                 (Some(limit), _) => limit.saturating_add(SLACK),
                 (None, _) => UNLIMITED,
             }),

@@ -198,7 +198,7 @@ containers: [{name: app, image: app:1}]")
     };
     assert_eq!(
         (memory.capacity, memory.mode, memory.group),
-        (2 << 20, 0o2777, Some(2000))
+        (2 << 20, 0o3777, Some(2000))
     );
     assert!(
         disk.capacity > 2 << 20,
@@ -313,7 +313,8 @@ data: {B: Yg==}",
 #[tokio::test(start_paused = true)]
 async fn the_container_s_user_goes_before_the_pod_s_and_that_before_the_image_s() {
     for (of_pod, of_container, ids) in [
-        ("", "", (65532, 65532)),
+        // The image says which group too; the kubelet does not pass that on.
+        ("", "", (65532, 0)),
         ("runAsUser: 1000", "", (1000, 0)),
         ("runAsUser: 1000, runAsGroup: 3000", "", (1000, 3000)),
         (
@@ -354,7 +355,7 @@ async fn the_container_s_user_goes_before_the_pod_s_and_that_before_the_image_s(
 async fn groups_are_the_supplemental_ones_and_that_of_the_volumes() {
     let spec =
         started("securityContext: {supplementalGroups: [5, 6], fsGroup: 7}\ncontainers: [{name: app, image: app:1}]").await;
-    assert_eq!(spec.groups, [5, 6, 7]);
+    assert_eq!(spec.groups, [0, 5, 6, 7], "its own is among them");
 }
 
 /// As containerd does it: ALL first, then what is added, then what is dropped by name.

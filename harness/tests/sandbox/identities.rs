@@ -10,10 +10,7 @@ async fn a_container_runs_as_the_user_that_the_manifest_says() {
         let container = format!("args: [status, Uid, Gid], securityContext: {{{container}}}");
         lines_of(&container, &format!("securityContext: {{{pod}}}")).await
     };
-    let image_s = [
-        "Uid: 65532 65532 65532 65532",
-        "Gid: 65532 65532 65532 65532",
-    ];
+    let image_s = ["Uid: 65532 65532 65532 65532", "Gid: 0 0 0 0"];
     assert_eq!(of("", "").await, image_s);
     assert_eq!(
         of("runAsUser: 1000, runAsGroup: 3000", "").await,
@@ -33,7 +30,7 @@ async fn further_groups() {
     let groups = "securityContext: {supplementalGroups: [5, 6], fsGroup: 7}";
     assert_eq!(
         lines_of("args: [status, Groups]", groups).await,
-        ["Groups: 5 6 7"]
+        ["Groups: 0 5 6 7"]
     );
 }
 
@@ -148,7 +145,7 @@ containers:
             "/data/root/new: EACCES",
             "/data/given: folder 755 65532:65532",
             "/data/given/new: done",
-            "/data/given/new: file 644 65532:65532",
+            "/data/given/new: file 644 65532:0",
             "/data/given/new: EPERM",
         ]
     );

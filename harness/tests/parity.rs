@@ -1,0 +1,355 @@
+//! Small pods made to tell engines apart: the sandbox must do with each what a real cluster does.
+//!
+//! A case is a pod, and what is done while it runs. It is played on both engines, and what each
+//! container printed and how it ended must be the same, word for word.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![cfg(target_os = "linux")]
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use harness::diagnosis::in_words;
+use harness::engine::{Change, Engine, Kind, PodChange, Sandbox, What};
+use harness::image::Image;
+use harness::manifest::Manifest;
+use harness::recording::Recording;
+use harness::run::Plan;
+use harness::scenario::Scenario;
+use harness::workspace::Workspace;
+use similar::TextDiff;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// A name, a pod's spec with `ACTOR` for the image, further objects after `---`, and the steps of
+/// a scenario. The pod has 4 s to end.
+const CASES: &[(&str, &str, &str)] = &[
+    (
+        "exit codes",
+        "restartPolicy: Never
+containers:
+- {name: zero, ACTOR, args: [say, done]}
+- {name: three, ACTOR, args: [exit, '3']}
+- {name: killed, ACTOR, args: [say, up, then, stay]}",
+        "[[step]]
+wait = { container = 'killed', line = 'up' }
+[[step]]
+kill = { container = 'killed', signal = 'SIGKILL' }
+wait = { pod = 'failed' }",
+    ),
+    (
+        "restarts",
+        "restartPolicy: OnFailure
+volumes: [{name: count, emptyDir: {}}]
+containers:
+- {name: fails, ACTOR, args: [say, again, then, turn, /count/turn, '1', '1', '0'], volumeMounts: [{name: count, mountPath: /count}]}",
+        "[[step]]
+wait = { container = 'fails', state = 'started', times = 3 }
+[[step]]
+wait = { pod = 'succeeded' }",
+    ),
+    (
+        "init containers and sidecars, from start to end",
+        "restartPolicy: Never
+volumes: [{name: data, emptyDir: {}}]
+initContainers:
+- {name: prepare, ACTOR, args: [write, /data/prepared, 'yes'], volumeMounts: [{name: data, mountPath: /data}]}
+- name: first
+  ACTOR
+  restartPolicy: Always
+  args: [read, /data/prepared, then, write, /data/first, up, then, wait]
+  startupProbe: {exec: {command: [/actor, await, /data/first]}, periodSeconds: 1, failureThreshold: 60}
+  lifecycle: {preStop: {exec: {command: [/actor, write, /data/hook, ran]}}}
+  volumeMounts: [{name: data, mountPath: /data}]
+- {name: second, ACTOR, restartPolicy: Always, args: [read, /data/first, then, wait, then, read, /data/app], volumeMounts: [{name: data, mountPath: /data}]}
+containers:
+- {name: app, ACTOR, args: [read, /data/first, then, say, up, then, wait, then, await, /data/hook, then, write, /data/app, ended], volumeMounts: [{name: data, mountPath: /data}]}",
+        "[[step]]
+wait = { container = 'app', line = 'up' }
+[[order]]
+first = { container = 'prepare', state = 'ended' }
+then = { container = 'first', state = 'started' }
+[[order]]
+first = { container = 'first', state = 'started' }
+then = { container = 'app', state = 'started' }",
+    ),
+    (
+        "a job's sidecar ends with its app",
+        "restartPolicy: Never
+initContainers:
+- {name: sidecar, ACTOR, restartPolicy: Always, args: [say, up, then, wait]}
+containers:
+- {name: job, ACTOR, args: [say, done]}",
+        "[[step]]
+wait = { pod = 'succeeded' }",
+    ),
+    (
+        "an init container that fails",
+        "restartPolicy: Never
+initContainers: [{name: prepare, ACTOR, args: [exit, '7']}]
+containers: [{name: app, ACTOR, args: [say, never]}]",
+        "[[step]]
+wait = { pod = 'failed' }",
+    ),
+    (
+        "a program without handlers is killed after its grace",
+        "terminationGracePeriodSeconds: 2
+containers: [{name: deaf, ACTOR, args: [say, up, then, stay]}]",
+        "[[step]]
+wait = { container = 'deaf', line = 'up' }",
+    ),
+    (
+        "who owns files, without fsGroup",
+        "restartPolicy: Never
+volumes: [{name: data, emptyDir: {}}, {name: memory, emptyDir: {medium: Memory}}]
+initContainers:
+- {name: one, ACTOR, securityContext: {runAsUser: 1000, runAsGroup: 1000}, args: [stat, /data, then, write, /data/file, one, then, make-folder, /data/folder, then, stat, /data/file, then, stat, /data/folder], volumeMounts: [{name: data, mountPath: /data}]}
+containers:
+- {name: other, ACTOR, securityContext: {runAsUser: 2000, runAsGroup: 2000}, args: [read, /data/file, then, append, /data/file, other, then, write, /data/folder/file, other, then, write, /data/other, other, then, stat, /data/other, then, stat, /memory], volumeMounts: [{name: data, mountPath: /data}, {name: memory, mountPath: /memory}]}",
+        "[[step]]
+wait = { pod = 'succeeded' }",
+    ),
+    (
+        "who owns files, with fsGroup",
+        "restartPolicy: Never
+securityContext: {fsGroup: 3000, supplementalGroups: [4000]}
+volumes:
+- {name: data, emptyDir: {}}
+- {name: memory, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
+- {name: secret, secret: {secretName: keys, defaultMode: 0400}}
+containers:
+- name: app
+  ACTOR
+  securityContext: {runAsUser: 1000, runAsGroup: 1000}
+  args: [status, Uid, Gid, Groups, then, stat, /data, then, write, /data/file, x, then, stat, /data/file, then, stat, /memory, then, fill, /memory/file, '2', then, stat, /secret/key, then, read, /secret/key]
+  volumeMounts: [{name: data, mountPath: /data}, {name: memory, mountPath: /memory}, {name: secret, mountPath: /secret}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: keys}
+stringData: {key: hidden}",
+        "[[step]]
+wait = { pod = 'succeeded' }",
+    ),
+    (
+        "variables",
+        "restartPolicy: Never
+containers:
+- name: app
+  ACTOR
+  command: [/actor]
+  args: [say, '$(NAME)', '$$(NAME)', '$(NONE)', 'a$(NAME)b', then, env, NAME, SECOND, EARLY, color, PREFIX_size, CHOSEN, POD, LABEL, LIMIT, REQUEST, HOSTNAME, PATH, HOME]
+  resources: {limits: {memory: 64Mi, cpu: 500m}, requests: {memory: 32Mi}}
+  envFrom: [{configMapRef: {name: settings}}, {prefix: PREFIX_, configMapRef: {name: settings}}]
+  env:
+  - {name: EARLY, value: '$(NAME)'}
+  - {name: NAME, value: ada}
+  - {name: SECOND, value: '$(NAME)-$(color)'}
+  - {name: CHOSEN, valueFrom: {configMapKeyRef: {name: settings, key: size}}}
+  - {name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+  - {name: LABEL, valueFrom: {fieldRef: {fieldPath: 'metadata.labels[''tier'']'}}}
+  - {name: LIMIT, valueFrom: {resourceFieldRef: {resource: limits.memory, divisor: 1Mi}}}
+  - {name: REQUEST, valueFrom: {resourceFieldRef: {resource: requests.memory}}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {color: blue, size: '7'}",
+        "[[step]]
+wait = { pod = 'succeeded' }",
+    ),
+    (
+        "volumes of objects",
+        "restartPolicy: Never
+volumes:
+- {name: map, configMap: {name: settings, items: [{key: color, path: a/color}, {key: size, path: size, mode: 0400}]}}
+- {name: all, configMap: {name: settings, defaultMode: 0640}}
+- {name: data, emptyDir: {}}
+containers:
+- name: app
+  ACTOR
+  securityContext: {runAsUser: 1000, runAsGroup: 1000}
+  args: [read, /map/a/color, then, stat, /map/a/color, then, stat, /map/size, then, read, /map/size, then, stat, /all/color, then, write, /all/color, x, then, read, /one, then, write, /data/x, z, then, list, /part, then, write, /fixed/x, z, then, stat, /part]
+  volumeMounts:
+  - {name: map, mountPath: /map}
+  - {name: all, mountPath: /all}
+  - {name: all, mountPath: /one, subPath: color}
+  - {name: data, mountPath: /data}
+  - {name: data, mountPath: /part, subPath: a/b}
+  - {name: data, mountPath: /fixed, readOnly: true}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {color: blue, size: '7'}",
+        "[[step]]
+wait = { pod = 'succeeded' }",
+    ),
+    (
+        "rights of a restricted user, of root, and of whoever is left alone",
+        "restartPolicy: Never
+containers:
+- name: restricted
+  ACTOR
+  securityContext: {runAsUser: 65532, runAsGroup: 65532, runAsNonRoot: true, allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}, seccompProfile: {type: RuntimeDefault}}
+  args: [status, Uid, Gid, Groups, CapInh, CapPrm, CapEff, CapBnd, CapAmb, NoNewPrivs, Seccomp, then, write, /file, x]
+- name: root
+  ACTOR
+  securityContext: {runAsUser: 0, runAsGroup: 0, capabilities: {drop: [ALL], add: [CHOWN]}}
+  args: [status, Uid, Gid, Groups, CapPrm, CapEff, CapBnd, NoNewPrivs, Seccomp, then, write, /file, x, then, own, /file, '5', '5', then, stat, /file]
+- name: alone
+  ACTOR
+  args: [status, Uid, Gid, CapPrm, CapEff, CapBnd, NoNewPrivs, Seccomp, then, cwd, then, write, /file, x]
+- {name: folder, ACTOR, workingDir: /work/here, args: [cwd, then, stat, /work/here]}",
+        "[[step]]
+wait = { container = 'folder', state = 'ended' }
+[[step]]
+wait = { container = 'alone', state = 'ended' }
+[[step]]
+wait = { container = 'root', state = 'ended' }
+[[step]]
+wait = { container = 'restricted', state = 'ended' }",
+    ),
+    (
+        "bytes and streams",
+        "restartPolicy: Never
+containers:
+- {name: bytes, ACTOR, args: [bytes, '68e4fffe0d0a', then, bytes, '0a', then, say, '', ' two ', then, bytes, '6e6f206e65776c696e65']}",
+        "[[step]]
+wait = { pod = 'succeeded' }",
+    ),
+    (
+        "one network, a low port, and who is who",
+        "restartPolicy: Never
+hostname: here
+hostAliases: [{ip: 127.0.0.7, hostnames: [other]}]
+initContainers:
+- {name: server, ACTOR, restartPolicy: Always, args: [serve, '0.0.0.0:80', then, wait], startupProbe: {httpGet: {port: 80, path: /probe}, periodSeconds: 1, failureThreshold: 60}}
+containers:
+- {name: client, ACTOR, args: [get, 'localhost:80', /a, then, get, 'other:80', /b, then, serve, '127.0.0.1:80', then, connect, 'localhost:81', then, count-processes, then, env, HOSTNAME]}",
+        "[[step]]
+wait = { container = 'client', state = 'ended' }",
+    ),
+    (
+        "a program that is not there",
+        "restartPolicy: Never
+containers: [{name: app, ACTOR, command: [/none]}]",
+        "[[step]]
+wait = { container = 'app', state = 'ended', exit-code = 128, reason = 'StartError' }",
+    ),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+fn plan(name: &str, spec: &str, steps: &str, images: &[Image]) -> Plan {
+    let (spec, objects) = spec.split_once("\n---").unwrap_or((spec, ""));
+    let image = "image: 'sidecar-examples:actor', imagePullPolicy: Never";
+    let block = "\n    image: 'sidecar-examples:actor'\n    imagePullPolicy: Never\n";
+    let grace = if spec.contains("terminationGracePeriodSeconds") {
+        ""
+    } else {
+        "\n  terminationGracePeriodSeconds: 4"
+    };
+    let spec = spec.replace('\n', "\n  ");
+    let spec = spec.replace("\n    ACTOR\n", block).replace("ACTOR", image);
+    let text = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: pod, labels: {{tier: test}}}}\nspec:{grace}\n  {spec}\n---{objects}\n"
+    );
+    let scenario =
+        format!("shows = \"{name}\"\npod-security = 'privileged'\ntimeout = '200s'\n{steps}");
+    Plan {
+        chapter: Workspace::at(root()).select("2").unwrap().remove(0),
+        name: name.to_owned(),
+        scenario: Scenario::parse(&scenario).unwrap_or_else(|error| panic!("{name}: {error:#}")),
+        manifest: Manifest::parse("pod.yaml", &text)
+            .unwrap_or_else(|problems| panic!("{name}: {problems}\n{text}")),
+        images: images.to_vec(),
+    }
+}
+
+/// What a case came to, in lines that are the same on every engine.
+async fn play(plan: &Plan, engine: &dyn Engine) -> String {
+    let (_ask, interrupt) = watch::channel(false);
+    let outcome = plan.run(engine, interrupt, &mut |_| {}).await;
+    let outcome = outcome.unwrap_or_else(|error| panic!("{}: {error:#}", plan.name));
+    let mut story = String::new();
+    if let Some(failure) = &outcome.failure {
+        writeln!(story, "failed: {failure}").unwrap();
+    }
+    story.push_str(&tell(&outcome.recording));
+    story
+}
+
+fn tell(recording: &Recording) -> String {
+    let mut story = String::new();
+    let mut names = recording.containers();
+    names.sort_unstable();
+    for name in names {
+        writeln!(story, "{name}").unwrap();
+        for (_, change) in recording.changes(name) {
+            let words = match change {
+                Change::Line(line) => format!("| {}", line.0.escape_ascii()),
+                Change::Started { .. } | Change::Ended { .. } => in_words(change).unwrap(),
+                // How long somebody waits, and for what, is each engine's own affair.
+                Change::Waiting { .. } | Change::Ready(_) | Change::Unhealthy { .. } => continue,
+            };
+            // What a program that cannot be started is said to lack is each runtime's own words.
+            let words = words.split(" (StartError)").next().unwrap_or_default();
+            writeln!(story, "  {words}").unwrap();
+        }
+    }
+    let end = recording.events.iter().find_map(|event| match event.what {
+        What::Pod(PodChange::Succeeded) => Some("the pod has succeeded"),
+        _ => None,
+    });
+    story.push_str(end.unwrap_or("the pod has failed, or was ended"));
+    story
+}
+
+#[tokio::test]
+async fn the_sandbox_does_what_a_cluster_does() {
+    let images = tokio::task::spawn_blocking(|| {
+        harness::image::build(&root(), "actor", &mut |_| {})
+            .unwrap_or_else(|error| panic!("{error}"))
+    });
+    let images = images.await.unwrap();
+    let sandbox = Sandbox::new(PathBuf::from(env!("CARGO_BIN_EXE_pod-supervisor")))
+        .await
+        .unwrap_or_else(|forbidden| panic!("{forbidden}"));
+    if sandbox.ids().is_single() {
+        eprintln!("left out: with a single user id the sandbox refuses some of these pods");
+        return;
+    }
+    let node_image = std::env::var("WORKBOOK_NODE_IMAGE").ok();
+    let kind = Kind::new(node_image.as_deref(), &mut |line| eprintln!("{line}"))
+        .await
+        .unwrap();
+    let (sandbox, kind) = (std::sync::Arc::new(sandbox), std::sync::Arc::new(kind));
+    let mut cases = JoinSet::new();
+    for (name, spec, steps) in CASES {
+        let plan = plan(name, spec, steps, &images);
+        let (sandbox, kind) = (sandbox.clone(), kind.clone());
+        cases.spawn(async move {
+            let here = play(&plan, sandbox.as_ref()).await;
+            let there = play(&plan, kind.as_ref()).await;
+            (plan.name, here, there)
+        });
+    }
+    let mut differences = String::new();
+    while let Some(case) = cases.join_next().await {
+        let (name, here, there) = case.unwrap();
+        if here != there {
+            let diff = TextDiff::from_lines(&there, &here);
+            let diff = diff
+                .unified_diff()
+                .header("the cluster", "the sandbox")
+                .to_string();
+            writeln!(differences, "{name}:\n{diff}").unwrap();
+        }
+    }
+    assert!(differences.is_empty(), "\n{differences}");
+}

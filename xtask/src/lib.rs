@@ -1,0 +1,150 @@
+//! The workbook's command line: it parses, calls the harness, and reports.
+
+mod bench;
+mod chapter;
+mod clean;
+mod cluster;
+mod doctor;
+mod engine;
+mod list;
+mod report;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Runs the chapters of the sidecar workbook.
+///
+/// Start with `cargo xtask chapter 1`.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXIT_CODES, max_term_width = 80)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str =
+    "Exit codes: 0 all as recorded; 1 not; 2 the machine or the command line is at fault.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Builds a chapter's programs, runs its pod, compares its lines with the snapshots
+    Chapter(ChapterArgs),
+    /// Prints the manifest of a chapter, as it is applied
+    Manifest {
+        /// The chapter's number or name
+        chapter: String,
+        /// The scenario
+        #[arg(long, default_value = harness::workspace::HEALTHY)]
+        scenario: String,
+    },
+    /// Lists the chapters and their scenarios
+    List {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tells what this machine can run, and what would mend each lack
+    Doctor,
+    /// Runs all tests, then every scenario of every chapter
+    Test {
+        /// The engines
+        #[arg(long, value_enum, default_value_t = test::On::Here)]
+        engine: test::On,
+    },
+    /// The workbook's own kind cluster
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
+    /// Measures the workbook beside its peers
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Removes images, recordings and what killed runs have left
+    Clean,
+}
+
+#[derive(Args)]
+struct ChapterArgs {
+    /// The chapter's number or name, or `all`
+    chapter: String,
+    /// The scenario, or `all`
+    #[arg(long, default_value = harness::workspace::HEALTHY)]
+    scenario: String,
+    /// The engine: sandbox, docker, kind, or auto for the best one that works here
+    #[arg(long, env = "WORKBOOK_ENGINE", default_value = "auto")]
+    engine: engine::Choice,
+    /// Take what was printed as the new snapshot, after showing the difference
+    #[arg(long, conflicts_with_all = ["keep", "follow", "repeat"])]
+    bless: bool,
+    /// Leave the pod running and forward its ports, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["repeat", "json"])]
+    keep: bool,
+    /// Stream the containers' lines until Ctrl-C; no step is taken, nothing compared
+    #[arg(long, conflicts_with_all = ["repeat", "json"])]
+    follow: bool,
+    /// Run so many times, and count the differences
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: u32,
+    /// Print one line of JSON per run
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a command found.
+enum Verdict {
+    /// All is as it should be.
+    Good,
+    /// Something differs from what was recorded.
+    Bad,
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    // A pod's first process is this program run again; it must be told before any thread exists.
+    #[cfg(target_os = "linux")]
+    harness::sandbox::supervise_if_asked();
+
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(Verdict::Good) => ExitCode::SUCCESS,
+        Ok(Verdict::Bad) => ExitCode::from(1),
+        Err(error) => {
+            anstream::eprintln!(
+                "{}error:{} {error:#}",
+                report::BAD,
+                report::BAD.render_reset()
+            );
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<Verdict> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let verdict = match command {
+        Command::Chapter(args) => runtime.block_on(chapter::run(&args)),
+        Command::Manifest { chapter, scenario } => list::manifest(&chapter, &scenario),
+        Command::List { json } => list::run(json),
+        Command::Cluster(command) => runtime.block_on(cluster::run(command)),
+        Command::Doctor => runtime.block_on(doctor::run()),
+        Command::Test { engine } => runtime.block_on(test::run(engine)),
+        Command::Bench(bench) => runtime.block_on(bench::run(bench)),
+        Command::Clean => runtime.block_on(clean::run()),
+    };
+    // A build that still runs in the background ends with this process.
+    runtime.shutdown_background();
+    verdict
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}
