@@ -21,8 +21,9 @@ const LONGEST_LINE: usize = 16 << 20;
 const PAUSE: Duration = Duration::from_millis(50);
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// The kubelet looks each second for containers that have ended; the status follows.
-const STATUS: Duration = Duration::from_secs(1);
+/// How long the status may take to tell that a container has ended, after its log has. Asked for
+/// sooner, the log may be that of the next start already.
+const STATUS: Duration = Duration::from_secs(10);
 /// The kubelet looks each second whether a container whose log it streams still runs. It is given
 /// some more time to say that the log ends.
 const END_OF_STREAM: Duration = Duration::from_secs(5);
@@ -71,6 +72,10 @@ impl Passed {
         *self.0.entry(time.as_second()).or_default() += 1;
     }
 
+    fn lines(&self) -> usize {
+        self.0.values().sum()
+    }
+
     /// The second from which on to ask again, and how many lines of what comes are known. One
     /// second earlier than the last line: another may still come that was printed before it.
     fn again(&self) -> (Option<Timestamp>, usize) {
@@ -110,6 +115,7 @@ where
                 // A status can come so late that the pod is gone by then; the log was whole.
                 return missing.filter(|_| !ended);
             }
+            let lines = self.passed.lines();
             if let Ok(reader) = self.open(true, false).await {
                 match self.stream(reader).await {
                     Left::Read => return None,
@@ -122,7 +128,11 @@ where
                         ended = true;
                         pause = pause.max(STATUS);
                     }
-                    Left::Broken(why) => (ended, trouble) = (false, why),
+                    Left::Broken(why) => {
+                        // Asked again after its end, the kubelet may no longer have the log.
+                        ended &= self.passed.lines() == lines;
+                        trouble = why;
+                    }
                 }
             }
             // Either the status will tell next that the container has ended, or the connection

@@ -10,6 +10,7 @@ mod watch;
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 
@@ -169,8 +170,10 @@ impl Engine for Kind {
             over,
             _work: work,
         };
-        // If this fails, the pods are dropped, and the namespace with them.
-        apply_all(client, manifest, &pods.lease.name).await?;
+        if let Err(refusal) = apply_all(client, manifest, &pods.lease.name).await {
+            pods.remove().await;
+            return Err(refusal);
+        }
         Ok(Applied {
             pods: Box::new(pods),
             events,
@@ -248,7 +251,7 @@ struct KindPods {
     missing: Arc<SyncMutex<Vec<String>>>,
     /// Closed when all pods have ended and every line of theirs has been sent.
     over: value::Receiver<()>,
-    removed: std::sync::atomic::AtomicBool,
+    removed: AtomicBool,
     /// Watches the pods; ends with this.
     _work: JoinSet<()>,
 }
@@ -448,24 +451,16 @@ impl Pods for KindPods {
                 }
             }
             if let Some(trouble) = trouble {
-                self.missing
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(trouble);
+                self.lacks(trouble);
             } else if tokio::time::timeout(self.grace + MARGIN, self.ended())
                 .await
                 .is_err()
             {
                 let words = "the last words of pods that did not end in time".to_owned();
-                self.missing
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(words);
+                self.lacks(words);
             }
         }
-        self.lease.remove(&self.cluster.client).await;
-        self.removed
-            .store(true, std::sync::atomic::Ordering::Relaxed);
+        self.remove().await;
     }
 
     fn missing(&self) -> Vec<String> {
@@ -477,8 +472,19 @@ impl Pods for KindPods {
 }
 
 impl KindPods {
+    fn lacks(&self, what: String) {
+        let missing = self.missing.lock();
+        missing.unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+
     fn over_already(&self) -> bool {
         self.over.has_changed().is_err()
+    }
+
+    /// Has the namespace removed, and all that is left in it.
+    async fn remove(&self) {
+        self.lease.remove(&self.cluster.client).await;
+        self.removed.store(true, Ordering::Relaxed);
     }
 
     async fn ended(&self) {
