@@ -201,13 +201,7 @@ containers:
   args: [status, Uid, Gid, CapPrm, CapEff, CapBnd, NoNewPrivs, Seccomp, then, cwd, then, write, /file, x]
 - {name: folder, ACTOR, workingDir: /work/here, args: [cwd, then, stat, /work/here]}",
         "[[step]]
-wait = { container = 'folder', state = 'ended' }
-[[step]]
-wait = { container = 'alone', state = 'ended' }
-[[step]]
-wait = { container = 'root', state = 'ended' }
-[[step]]
-wait = { container = 'restricted', state = 'ended' }",
+wait = { pod = 'succeeded' }",
     ),
     (
         "bytes and streams",
@@ -227,14 +221,16 @@ initContainers:
 containers:
 - {name: client, ACTOR, args: [get, 'localhost:80', /a, then, get, 'other:80', /b, then, serve, '127.0.0.1:80', then, connect, 'localhost:81', then, count-processes, then, env, HOSTNAME]}",
         "[[step]]
-wait = { container = 'client', state = 'ended' }",
+wait = { pod = 'succeeded' }",
     ),
     (
         "a program that is not there",
         "restartPolicy: Never
 containers: [{name: app, ACTOR, command: [/none]}]",
         "[[step]]
-wait = { container = 'app', state = 'ended', exit-code = 128, reason = 'StartError' }",
+wait = { container = 'app', state = 'ended', exit-code = 128, reason = 'StartError' }
+[[step]]
+wait = { pod = 'failed' }",
     ),
 ];
 
