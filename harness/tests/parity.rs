@@ -219,7 +219,7 @@ hostAliases: [{ip: 127.0.0.7, hostnames: [other]}]
 initContainers:
 - {name: server, ACTOR, restartPolicy: Always, args: [serve, '0.0.0.0:80', then, wait], startupProbe: {httpGet: {port: 80, path: /probe}, periodSeconds: 1, failureThreshold: 60}}
 containers:
-- {name: client, ACTOR, args: [get, 'localhost:80', /a, then, get, 'other:80', /b, then, serve, '127.0.0.1:80', then, connect, 'localhost:81', then, count-processes, then, env, HOSTNAME]}",
+- {name: client, ACTOR, args: [get, 'localhost:80', /a, then, get, 'other:80', /b, then, connect, 'localhost:81', then, count-processes, then, env, HOSTNAME]}",
         "[[step]]
 wait = { pod = 'succeeded' }",
     ),
