@@ -6,15 +6,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use tokio::net::TcpStream;
 
-/// The folder, which is made if it is missing.
-///
-/// # Errors
-///
-/// If it cannot be made, or nothing says where it should be.
-pub(crate) fn folder() -> anyhow::Result<PathBuf> {
+/// The name of the kubeconfig in the folder.
+const KUBECONFIG: &str = "kubeconfig";
+
+/// Where the folder is, or would be.
+fn place() -> anyhow::Result<PathBuf> {
     let base = match (std::env::var_os("XDG_STATE_HOME"), std::env::home_dir()) {
         (Some(folder), _) if Path::new(&folder).is_absolute() => PathBuf::from(folder),
         (_, Some(home)) => home.join(".local").join("state"),
@@ -22,7 +21,19 @@ pub(crate) fn folder() -> anyhow::Result<PathBuf> {
             bail!("neither XDG_STATE_HOME nor HOME says where the workbook can keep its kubeconfig")
         }
     };
-    let folder = base.join("sidecar-workbook");
+    Ok(base.join("sidecar-workbook"))
+}
+
+/// The folder, which is made if it is missing.
+///
+/// # Errors
+///
+/// If it cannot be made, or nothing says where it should be.
+#[cfg(feature = "kind")]
+pub(crate) fn folder() -> anyhow::Result<PathBuf> {
+    use anyhow::Context;
+
+    let folder = place()?;
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     Ok(folder)
 }
@@ -33,13 +44,15 @@ pub(crate) fn folder() -> anyhow::Result<PathBuf> {
 /// # Errors
 ///
 /// As [`folder`].
+#[cfg(feature = "kind")]
 pub(crate) fn kubeconfig() -> anyhow::Result<PathBuf> {
-    Ok(folder()?.join("kubeconfig"))
+    Ok(folder()?.join(KUBECONFIG))
 }
 
-/// Whether somebody listens where the workbook's cluster was: this needs no Kubernetes client.
+/// Whether somebody listens where the workbook's cluster was. This needs no Kubernetes client, and
+/// leaves nothing behind where there never was a cluster.
 pub async fn cluster_may_be_up() -> bool {
-    let config = kubeconfig().and_then(|path| Ok(fs::read_to_string(path)?));
+    let config = place().and_then(|folder| Ok(fs::read_to_string(folder.join(KUBECONFIG))?));
     let Some(port) = config.ok().and_then(|config| port_of(&config)) else {
         return false;
     };

@@ -89,7 +89,7 @@ impl Cgroups {
 #[derive(Debug)]
 pub(super) struct PodCgroup {
     folder: PathBuf,
-    controllers: Vec<String>,
+    above: Cgroups,
     /// Locked: whoever sweeps sees that somebody still needs it.
     _lock: File,
 }
@@ -114,10 +114,10 @@ impl PodCgroup {
             }
             let pod = Self {
                 folder,
-                controllers: cgroups.controllers.clone(),
+                above: cgroups.clone(),
                 _lock: lock,
             };
-            let all: Vec<_> = pod
+            let all: Vec<_> = cgroups
                 .controllers
                 .iter()
                 .map(|name| format!("+{name}"))
@@ -144,7 +144,7 @@ impl PodCgroup {
             set("memory.oom.group", "1".to_owned())?;
         }
         if let Some(milli) = spec.cpu_limit
-            && self.controllers.iter().any(|name| name == "cpu")
+            && self.above.limits("cpu")
         {
             let quota = (milli * PERIOD / 1000).max(LEAST_QUOTA);
             set("cpu.max", format!("{quota} {PERIOD}"))?;

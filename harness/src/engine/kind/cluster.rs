@@ -330,7 +330,7 @@ async fn create(node_image: Option<&str>, progress: Progress<'_>) -> anyhow::Res
     if let Some(image) = node_image {
         arguments.extend(["--image", image]);
     }
-    tool::narrate("kind", &arguments, "", progress).await?;
+    tool::narrate("kind", &arguments, progress).await?;
     let client = client().await?;
     let marker: ConfigMap = serde_json::from_value(json!({
         "metadata": {"name": MARKER, "labels": {MANAGED_BY: NAME}},
@@ -384,7 +384,7 @@ async fn discard_unfinished(progress: Progress<'_>) -> anyhow::Result<bool> {
 async fn delete(progress: Progress<'_>) -> anyhow::Result<()> {
     let config = kubeconfig()?.display().to_string();
     let arguments = ["delete", "cluster", "--name", NAME, "--kubeconfig", &config];
-    tool::narrate("kind", &arguments, "", progress).await?;
+    tool::narrate("kind", &arguments, progress).await?;
     forget()
 }
 

@@ -1,9 +1,9 @@
 //! The programs that the engine runs beside the Kubernetes API: `kind` and `docker`.
 
 use std::io;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
@@ -27,12 +27,7 @@ pub(super) async fn output(program: &str, arguments: &[&str]) -> anyhow::Result<
         } else {
             said
         };
-        bail!(
-            "`{program} {}` failed ({}): {}",
-            arguments.join(" "),
-            output.status,
-            last_lines(&said)
-        );
+        return Err(failed(program, arguments, output.status, &said));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -45,18 +40,13 @@ pub(super) async fn output(program: &str, arguments: &[&str]) -> anyhow::Result<
 pub(super) async fn narrate(
     program: &str,
     arguments: &[&str],
-    input: &str,
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> anyhow::Result<()> {
     let mut child = command(program, arguments)
-        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| not_run(program, error))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input.as_bytes()).await?;
-    }
     let mut said = String::new();
     if let Some(stderr) = child.stderr.take() {
         let mut lines = BufReader::new(stderr).lines();
@@ -68,11 +58,7 @@ pub(super) async fn narrate(
     }
     let status = child.wait().await?;
     if !status.success() {
-        bail!(
-            "`{program} {}` failed ({status}): {}",
-            arguments.join(" "),
-            last_lines(&said)
-        );
+        return Err(failed(program, arguments, status, &said));
     }
     Ok(())
 }
@@ -104,12 +90,7 @@ pub(super) async fn feed(
     let written = writer.await.context("the writer has panicked")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "`{program} {}` failed ({}): {}",
-            arguments.join(" "),
-            output.status,
-            last_lines(&said)
-        );
+        return Err(failed(program, arguments, output.status, &said));
     }
     written.with_context(|| format!("cannot write to `{program} {}`", arguments.join(" ")))
 }
@@ -159,6 +140,14 @@ fn not_run(program: &str, error: io::Error) -> anyhow::Error {
     } else {
         anyhow::Error::new(error).context(format!("cannot run `{program}`"))
     }
+}
+
+fn failed(program: &str, arguments: &[&str], status: ExitStatus, said: &str) -> anyhow::Error {
+    anyhow::anyhow!(
+        "`{program} {}` failed ({status}): {}",
+        arguments.join(" "),
+        last_lines(said)
+    )
 }
 
 fn last_lines(said: &str) -> String {
