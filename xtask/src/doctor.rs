@@ -1,7 +1,6 @@
 //! `cargo xtask doctor`: what this machine can run, and what would mend each lack.
 
 use std::path::Path;
-use std::process::Command;
 
 use anstream::println;
 use harness::engine::cluster_may_be_up;
@@ -44,10 +43,7 @@ pub(crate) async fn run() -> anyhow::Result<Verdict> {
         }
     }
     able &= sandbox().await;
-    kind().await;
-    println!(
-        "  {DIM}--{DIM:#} {BOLD}docker{BOLD:#}: this version of the workbook does not run on it yet"
-    );
+    docker_and_kind().await;
     for (program, package) in PEERS {
         match find(program) {
             Some(path) => good(
@@ -88,39 +84,41 @@ async fn sandbox() -> bool {
     }
 }
 
-/// What a kind cluster needs. It is compiled when it is asked for, so it is only looked for here.
-async fn kind() {
-    let answer = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).output().ok()?;
-        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        output.status.success().then_some(said)
-    };
-    let docker = answer("docker", &["version", "--format", "{{.Server.Version}}"]);
-    let version = answer("kind", &["version"]);
-    let lacks = [
-        (
-            docker.is_none(),
-            "no Docker daemon answers; https://docs.docker.com/engine/install/ says how to have one",
-        ),
-        (
-            version.is_none(),
-            "kind is not here; to have it: go install sigs.k8s.io/kind@v0.33.0",
-        ),
-    ];
-    if let (Some(docker), Some(version)) = (docker, version) {
-        let version = version.split_whitespace().nth(1).unwrap_or_default();
+/// What the engines with a Docker daemon need. They are compiled when they are asked for, so it is
+/// only looked for here.
+async fn docker_and_kind() {
+    const NO_DOCKER: &str =
+        "no Docker daemon answers; https://docs.docker.com/engine/install/ says how to have one";
+    const NO_KIND: &str = "kind is not here; to have it: go install sigs.k8s.io/kind@v0.33.0";
+    let docker = engine::docker_version();
+    let kind = engine::ask("kind", &["version"]);
+    match &docker {
+        Some(version) => good("docker", &format!("Docker {version}; `--engine docker`")),
+        None => optional("docker", "which the chapters can do without", &[NO_DOCKER]),
+    }
+    if let (Some(_), Some(kind)) = (&docker, &kind) {
+        let version = kind.split_whitespace().nth(1).unwrap_or_default();
         let cluster = if cluster_may_be_up().await {
             "its cluster is up"
         } else {
             "`--engine kind` brings its cluster up"
         };
-        good("kind", &format!("{version}, Docker {docker}; {cluster}"));
-        return;
+        good("kind", &format!("{version}; {cluster}"));
+    } else {
+        let lacks = [(docker.is_none(), NO_DOCKER), (kind.is_none(), NO_KIND)];
+        let lacks = lacks.into_iter().filter(|(lacks, _)| *lacks);
+        let lacks: Vec<_> = lacks.map(|(_, lack)| lack).collect();
+        optional(
+            "kind",
+            "a real cluster, which the chapters can do without",
+            &lacks,
+        );
     }
-    println!(
-        "  {DIM}--{DIM:#} {BOLD}kind{BOLD:#}: a real cluster, which the chapters can do without"
-    );
-    for (_, lack) in lacks.iter().filter(|(lacks, _)| *lacks) {
+}
+
+fn optional(name: &str, what: &str, lacks: &[&str]) {
+    println!("  {DIM}--{DIM:#} {BOLD}{name}{BOLD:#}: {what}");
+    for lack in lacks {
         paragraph("     ", 5, lack);
     }
 }

@@ -3,13 +3,17 @@
 //! A reader's first command compiles the sandbox only. Other engines are features of this program:
 //! when one is asked for, the program is compiled again with it, and takes the place of this one.
 
+use std::path::PathBuf;
+use std::process::Command;
 use std::str::FromStr;
 
-use anyhow::bail;
-use harness::engine::{Engine, EngineKind, cluster_may_be_up};
+use anstream::println;
+use anyhow::Context;
+use harness::engine::{Engine, EngineKind, RUN_LABEL, cluster_may_be_up};
+use harness::image::PACKAGE_LABEL;
+use harness::workspace::Workspace;
 
-#[cfg(feature = "kind")]
-use crate::cluster;
+use crate::report::{Compiling, Phase, span};
 
 /// What `--engine` says.
 #[derive(Clone, Copy, Debug)]
@@ -35,47 +39,123 @@ impl FromStr for Choice {
 /// An engine, and why it is this one.
 pub(crate) struct Chosen {
     pub(crate) engine: Box<dyn Engine>,
-    pub(crate) why: String,
+    pub(crate) why: &'static str,
 }
 
 /// Opens the engine that was asked for.
 pub(crate) async fn open(choice: Choice) -> anyhow::Result<Chosen> {
-    let (kind, why) = match choice {
-        Choice::Named(kind) => (kind, "asked for"),
-        Choice::Auto if cluster_may_be_up().await => (EngineKind::Kind, "its cluster is up"),
-        Choice::Auto => (EngineKind::Sandbox, "the quickest that works here"),
-    };
-    let engine: Box<dyn Engine> = match kind {
-        EngineKind::Sandbox => sandbox().await?,
-        EngineKind::Kind => match open_kind(choice).await? {
-            Some(engine) => engine,
-            // What answered where the cluster was is not the cluster.
-            None => {
-                return Ok(Chosen {
-                    engine: sandbox().await?,
-                    why: "the quickest that works here".to_owned(),
-                });
-            }
-        },
-        EngineKind::Docker => {
-            bail!(
-                "this version of the workbook cannot run on docker yet; `--engine sandbox` works on any Linux machine"
-            )
-        }
-    };
-    Ok(Chosen {
-        engine,
-        why: why.to_owned(),
-    })
+    match choice {
+        Choice::Named(kind) => Ok(Chosen {
+            engine: named(kind).await?,
+            why: "asked for",
+        }),
+        Choice::Auto => best().await,
+    }
 }
 
-/// The engines on which runs that were killed can have left something: those that work here.
-pub(crate) async fn at_hand() -> Vec<Box<dyn Engine>> {
-    let mut engines: Vec<_> = sandbox().await.into_iter().collect();
-    if cluster_may_be_up().await {
-        engines.extend(open_kind(Choice::Auto).await.ok().flatten());
+async fn named(kind: EngineKind) -> anyhow::Result<Box<dyn Engine>> {
+    match kind {
+        EngineKind::Sandbox => sandbox().await,
+        EngineKind::Docker => docker().await,
+        EngineKind::Kind => kind_at(Cluster::Wanted)
+            .await?
+            .context("there is no cluster"),
     }
-    engines
+}
+
+/// The cluster where it is up, since somebody brought it up to use it; else what is quickest.
+async fn best() -> anyhow::Result<Chosen> {
+    if std::env::var_os(NO_CLUSTER).is_none()
+        && cluster_may_be_up().await
+        && let Some(engine) = kind_at(Cluster::IfUp).await?
+    {
+        return Ok(Chosen {
+            engine,
+            why: "its cluster is up",
+        });
+    }
+    match sandbox().await {
+        Ok(engine) => Ok(Chosen {
+            engine,
+            why: "the quickest that works here",
+        }),
+        Err(_) if docker_version().is_some() => Ok(Chosen {
+            engine: docker().await?,
+            why: "the sandbox does not work here",
+        }),
+        Err(error) => Err(error.context("no engine works here; `cargo xtask doctor` says why")),
+    }
+}
+
+/// The version of the Docker daemon that answers, if one does.
+pub(crate) fn docker_version() -> Option<String> {
+    ask("docker", &["version", "--format", "{{.Server.Version}}"])
+}
+
+/// What a program says that ends well.
+pub(crate) fn ask(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    output.status.success().then_some(said)
+}
+
+/// Removes all that is kept on the engines, and prints what that was. Returns whether there was
+/// anything.
+pub(crate) async fn clean() -> anyhow::Result<bool> {
+    let mut found = false;
+    if sandbox().await.is_ok() {
+        found |= clean_one(EngineKind::Sandbox).await?;
+    }
+    // For nothing, nothing is compiled.
+    if is_anything_on_docker() {
+        found |= clean_one(EngineKind::Docker).await?;
+    }
+    if cluster_may_be_up().await {
+        found |= clean_one(EngineKind::Kind).await?;
+    }
+    Ok(found)
+}
+
+/// Does that for one engine, if need be with a program that is compiled for it.
+pub(crate) async fn clean_one(kind: EngineKind) -> anyhow::Result<bool> {
+    let compiled = match kind {
+        EngineKind::Sandbox => true,
+        EngineKind::Docker => cfg!(feature = "docker"),
+        EngineKind::Kind => cfg!(feature = "kind"),
+    };
+    if !compiled {
+        let program = program_with(kind)?;
+        let status = Command::new(&program)
+            .args(["clean", "--engine", kind.name()])
+            .status()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        anyhow::ensure!(status.success(), "what is on {kind} could not be removed");
+        return Ok(true);
+    }
+    let engine = match kind {
+        EngineKind::Kind => kind_at(Cluster::IfUp).await?,
+        other => Some(named(other).await?),
+    };
+    let Some(engine) = engine else {
+        return Ok(false);
+    };
+    let removed = engine.clean().await?;
+    removed.iter().for_each(|what| println!("removed {what}"));
+    Ok(!removed.is_empty())
+}
+
+/// Whether Docker has containers, volumes or images of the workbook.
+fn is_anything_on_docker() -> bool {
+    let run = format!("label={RUN_LABEL}");
+    let image = format!("label={PACKAGE_LABEL}");
+    let lists: [&[&str]; 3] = [
+        &["ps", "--all", "--quiet", "--filter", &run],
+        &["volume", "ls", "--quiet", "--filter", &run],
+        &["images", "--all", "--quiet", "--filter", &image],
+    ];
+    lists
+        .iter()
+        .any(|list| ask("docker", list).is_some_and(|found| !found.is_empty()))
 }
 
 #[cfg(target_os = "linux")]
@@ -86,35 +166,76 @@ async fn sandbox() -> anyhow::Result<Box<dyn Engine>> {
 
 #[cfg(not(target_os = "linux"))]
 async fn sandbox() -> anyhow::Result<Box<dyn Engine>> {
-    bail!(
-        "the sandbox is made of Linux namespaces, and this is not Linux: `--engine kind` runs wherever Docker does"
+    anyhow::bail!(
+        "the sandbox is made of Linux namespaces, and this is not Linux: `--engine docker` runs wherever Docker does"
     )
 }
 
-/// The cluster's engine; where the choice is free, none if the cluster is not up after all.
+/// When the workbook's cluster is taken.
+#[derive(Clone, Copy, Debug)]
+enum Cluster {
+    /// Only if it is up.
+    IfUp,
+    /// In any case: it is brought up.
+    Wanted,
+}
+
+/// The cluster's engine.
 #[cfg(feature = "kind")]
-async fn open_kind(choice: Choice) -> anyhow::Result<Option<Box<dyn Engine>>> {
+async fn kind_at(cluster: Cluster) -> anyhow::Result<Option<Box<dyn Engine>>> {
     use harness::engine::Kind;
-    let engine = match choice {
-        Choice::Auto => Kind::connect().await?,
-        Choice::Named(_) => Some(cluster::engine().await?),
+    let engine = match cluster {
+        Cluster::IfUp => Kind::connect().await?,
+        Cluster::Wanted => Some(crate::cluster::engine().await?),
     };
     Ok(engine.map(|engine| Box::new(engine) as Box<dyn Engine>))
 }
 
 #[cfg(not(feature = "kind"))]
-async fn open_kind(_choice: Choice) -> anyhow::Result<Option<Box<dyn Engine>>> {
-    run_again_with("kind").map(|never| match never {})
+async fn kind_at(_cluster: Cluster) -> anyhow::Result<Option<Box<dyn Engine>>> {
+    run_again_with(EngineKind::Kind).map(|never| match never {})
+}
+
+#[cfg(feature = "docker")]
+async fn docker() -> anyhow::Result<Box<dyn Engine>> {
+    let phase = Phase::begin("engine", false);
+    let mut compiling = Compiling::new(phase.bar());
+    let root = Workspace::find()?.root().to_owned();
+    let show = move |progress: harness::image::Progress<'_>| compiling.show(progress);
+    let engine = harness::engine::Docker::new(&root, show).await;
+    phase.end();
+    Ok(Box::new(engine?))
+}
+
+#[cfg(not(feature = "docker"))]
+async fn docker() -> anyhow::Result<Box<dyn Engine>> {
+    run_again_with(EngineKind::Docker).map(|never| match never {})
 }
 
 /// Compiles this program with an engine in it, and runs that in the place of this one.
-#[cfg(not(feature = "kind"))]
-pub(crate) fn run_again_with(engine: &str) -> anyhow::Result<std::convert::Infallible> {
-    use anyhow::Context;
-    use harness::workspace::Workspace;
+#[cfg(not(all(feature = "docker", feature = "kind")))]
+pub(crate) fn run_again_with(engine: EngineKind) -> anyhow::Result<std::convert::Infallible> {
+    let mut command = Command::new(program_with(engine)?);
+    command.args(std::env::args_os().skip(1));
+    if engine != EngineKind::Kind {
+        command.env(NO_CLUSTER, "1");
+    }
+    #[cfg(unix)]
+    let error = std::os::unix::process::CommandExt::exec(&mut command);
+    #[cfg(not(unix))]
+    let error = match command.status() {
+        Ok(status) => std::process::exit(status.code().unwrap_or(2)),
+        Err(error) => error,
+    };
+    Err(error).with_context(|| format!("cannot run {}", command.get_program().display()))
+}
 
-    use crate::report::{Compiling, Phase, span};
+/// Tells the program that takes this one's place that the cluster is not there, which it need not
+/// find out again.
+const NO_CLUSTER: &str = "WORKBOOK_NO_CLUSTER";
 
+/// Compiles this program with an engine in it.
+fn program_with(engine: EngineKind) -> anyhow::Result<PathBuf> {
     let phase = Phase::begin("engine", false);
     let mut compiling = Compiling::new(phase.bar());
     let root = Workspace::find()?.root().to_owned();
@@ -122,7 +243,7 @@ pub(crate) fn run_again_with(engine: &str) -> anyhow::Result<std::convert::Infal
         &root,
         "xtask",
         &format!("xtask-{engine}"),
-        engine,
+        engine.name(),
         &mut |progress| compiling.show(progress),
     )?;
     let took = phase.end();
@@ -133,14 +254,5 @@ pub(crate) fn run_again_with(engine: &str) -> anyhow::Result<std::convert::Infal
             span(took)
         );
     }
-    let mut command = std::process::Command::new(&program);
-    command.args(std::env::args_os().skip(1));
-    #[cfg(unix)]
-    let error = std::os::unix::process::CommandExt::exec(&mut command);
-    #[cfg(not(unix))]
-    let error = match command.status() {
-        Ok(status) => std::process::exit(status.code().unwrap_or(2)),
-        Err(error) => error,
-    };
-    Err(error).with_context(|| format!("cannot run {}", program.display()))
+    Ok(program)
 }

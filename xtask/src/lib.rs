@@ -13,6 +13,7 @@ mod test;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use harness::engine::EngineKind;
 
 /// Runs the chapters of the sidecar workbook.
 ///
@@ -60,7 +61,11 @@ enum Command {
     #[command(subcommand)]
     Bench(bench::Bench),
     /// Removes images, recordings and what killed runs have left
-    Clean,
+    Clean {
+        /// Only what is on this engine
+        #[arg(long)]
+        engine: Option<EngineKind>,
+    },
 }
 
 #[derive(Args)]
@@ -132,7 +137,7 @@ fn run(command: Command) -> anyhow::Result<Verdict> {
         Command::Doctor => runtime.block_on(doctor::run()),
         Command::Test { engine } => runtime.block_on(test::run(engine)),
         Command::Bench(bench) => runtime.block_on(bench::run(bench)),
-        Command::Clean => runtime.block_on(clean::run()),
+        Command::Clean { engine } => runtime.block_on(clean::run(engine)),
     };
     // A build that still runs in the background ends with this process.
     runtime.shutdown_background();

@@ -1,8 +1,12 @@
 //! What the rest of the harness knows of engines: one trait, and the events that a run yields.
 
+#[cfg(feature = "docker")]
+mod docker;
 mod event;
 #[cfg(feature = "kind")]
 pub mod kind;
+#[cfg(any(target_os = "linux", feature = "docker"))]
+mod local;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod state;
@@ -19,6 +23,8 @@ use crate::kubelet::runtime::Connection;
 use crate::manifest::pod::ConfigMap;
 use crate::manifest::{Manifest, PodSecurity};
 
+#[cfg(feature = "docker")]
+pub use docker::Docker;
 pub use event::{Change, Event, PodChange, What};
 #[cfg(feature = "kind")]
 pub use kind::Kind;
@@ -74,6 +80,9 @@ impl FromStr for EngineKind {
     }
 }
 
+/// The label of every container and volume that a run makes on Docker; its value is the run's id.
+pub const RUN_LABEL: &str = "sidecar-workbook.run";
+
 /// A machine that runs Pod manifests.
 #[async_trait]
 pub trait Engine: Send + Sync {
@@ -101,6 +110,11 @@ pub trait Engine: Send + Sync {
 
     /// Removes what runs that were killed have left, and says what that was, a line each.
     async fn sweep(&self) -> anyhow::Result<Vec<String>>;
+
+    /// Removes that, and also what is kept to make the next run quicker.
+    async fn clean(&self) -> anyhow::Result<Vec<String>> {
+        self.sweep().await
+    }
 }
 
 /// The objects of a manifest, while they run.
@@ -147,4 +161,12 @@ pub struct Target<'a> {
     pub pod: &'a str,
     /// The container's name.
     pub container: &'a str,
+}
+
+/// An id for a run: by chance, no other has it.
+#[cfg(any(feature = "docker", feature = "kind"))]
+fn run_id() -> String {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let number = RandomState::new().build_hasher().finish();
+    format!("{:010x}", number & 0xff_ffff_ffff)
 }

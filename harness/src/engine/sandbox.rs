@@ -1,29 +1,22 @@
 //! The `sandbox` engine: the kubelet of this harness, over pods made of Linux namespaces.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use tokio::io::AsyncReadExt;
-use tokio::sync::mpsc;
 
-use super::{Applied, Engine, EngineKind, Pods, Target};
+use super::local::LocalPod;
+use super::{Applied, Engine, EngineKind};
 use crate::image::Image;
-use crate::kubelet::Kubelet;
-use crate::kubelet::runtime::{Connection, Runtime};
-use crate::manifest::pod::{ConfigMap, Container, Pod, Volume};
+use crate::kubelet;
+use crate::manifest::pod::{Container, Pod, Volume};
 use crate::manifest::{Manifest, PodSecurity};
-use crate::sandbox::{self, Cgroups, Forbidden, Ids, PodSettings};
+use crate::sandbox::{self, Cgroups, Forbidden, Ids};
 
 /// How to have limits enforced.
 const DELEGATE: &str = "To have them, a cgroup (version 2) must be delegated: as a user of a machine with systemd, begin \
                         the command with `systemd-run --user --scope -p Delegate=yes`";
-
-/// As many events wait as this; then the containers wait, as they do for a slow log on a node.
-const EVENTS: usize = 1024;
 
 /// The engine that needs nothing but Linux.
 #[derive(Debug)]
@@ -108,38 +101,9 @@ impl Engine for Sandbox {
         if self.found.ids.is_single() {
             refuse_ownership(pod, images)?;
         }
-        let aliases = pod.spec.host_aliases.iter().map(|alias| {
-            let ip = alias
-                .ip
-                .parse()
-                .with_context(|| format!("hostAliases: {} is no IP address", alias.ip))?;
-            Ok((ip, alias.hostnames.clone()))
-        });
-        let settings = PodSettings {
-            hostname: pod
-                .spec
-                .hostname
-                .clone()
-                .unwrap_or_else(|| pod.metadata.name.clone()),
-            host_aliases: aliases.collect::<anyhow::Result<_>>()?,
-            share_process_namespace: pod.spec.share_process_namespace,
-        };
-        let runtime = Arc::new(
-            sandbox::Pod::start(&self.program, &settings, self.found.cgroups.as_ref()).await?,
-        );
-        let (sender, events) = mpsc::channel(EVENTS);
-        let kubelet = Kubelet::start(
-            runtime.clone(),
-            pod,
-            &manifest.config_maps,
-            &manifest.secrets,
-            images,
-            sender,
-        )?;
-        Ok(Applied {
-            pods: Box::new(SandboxPods { runtime, kubelet }),
-            events,
-        })
+        let cgroups = self.found.cgroups.as_ref();
+        let runtime = sandbox::Pod::start(&self.program, &kubelet::settings(pod)?, cgroups).await?;
+        LocalPod::start(Arc::new(runtime), pod, manifest, images)
     }
 
     /// A pod's processes and mounts end with the harness, however that ends; empty cgroups stay.
@@ -214,60 +178,5 @@ fn is_private(volume: &Volume) -> bool {
         private(default_mode)
     } else {
         items.iter().any(|item| private(item.mode.or(default_mode)))
-    }
-}
-
-struct SandboxPods {
-    runtime: Arc<sandbox::Pod>,
-    kubelet: Kubelet,
-}
-
-impl Drop for SandboxPods {
-    fn drop(&mut self) {
-        // Others may hold the pod for a moment longer, but nobody ends it in order any more.
-        self.runtime.kill();
-    }
-}
-
-#[async_trait]
-impl Pods for SandboxPods {
-    async fn connect(&self, _pod: &str, port: u16) -> io::Result<Connection> {
-        match self
-            .runtime
-            .connect(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
-            .await
-        {
-            Err(_) => {
-                self.runtime
-                    .connect(IpAddr::V6(Ipv6Addr::LOCALHOST), port)
-                    .await
-            }
-            connected => connected,
-        }
-    }
-
-    async fn exec(&self, target: Target<'_>, command: &[String]) -> anyhow::Result<(i32, Vec<u8>)> {
-        let mut process = self.kubelet.exec(target.container, command).await?;
-        let mut said = Vec::new();
-        process.output.read_to_end(&mut said).await?;
-        let status = process.exit.await.context("the pod ended")?;
-        Ok((status.code, said))
-    }
-
-    async fn signal(&self, target: Target<'_>, signal: i32) -> anyhow::Result<()> {
-        self.kubelet.signal(target.container, signal).await
-    }
-
-    async fn replace_image(&self, target: Target<'_>, image: &str) -> anyhow::Result<()> {
-        self.kubelet.replace_image(target.container, image)
-    }
-
-    async fn update(&self, map: &ConfigMap) -> anyhow::Result<()> {
-        self.kubelet.update_config_map(map).await
-    }
-
-    async fn stop(&self) {
-        self.kubelet.stop().await;
-        self.runtime.end().await;
     }
 }

@@ -36,14 +36,15 @@ impl Image {
     }
 
     /// Opens the image's archive, and checks that it still holds this image: another build may
-    /// have put a newer one in its place. The open file stays what it is.
+    /// have put a newer one in its place. The open file stays what it is, and is
+    /// read from its beginning.
     ///
     /// # Errors
     ///
     /// If the file cannot be read, or holds another image.
     pub fn open_archive(&self) -> io::Result<File> {
         let open = || {
-            let file = File::open(&self.archive)?;
+            let mut file = File::open(&self.archive)?;
             let index: Index = Archive::scan(&file)?.json(INDEX_FILE)?;
             if only(index.manifests, "manifest")?.digest != self.manifest_digest {
                 return Err(invalid(format!(
@@ -51,6 +52,7 @@ impl Image {
                     self.name
                 )));
             }
+            file.rewind()?;
             Ok(file)
         };
         open().map_err(|error| about(&self.archive, &error))

@@ -25,7 +25,7 @@ use crate::engine::{Change, Event, PodChange, What};
 use crate::image::Image;
 use crate::manifest::pod::{ConfigMap, Container, Pod, Quantity, Role, Secret};
 use resolve::{Known, ObjectKind, Waiting};
-use runtime::{Process, Runtime};
+use runtime::{PodSettings, Process, Runtime};
 
 /// How long a pod has to end, unless its manifest says otherwise.
 const GRACE: Duration = Duration::from_secs(30);
@@ -35,6 +35,34 @@ const EVICTION_GRACE: Duration = Duration::from_secs(1);
 const VOLUME_CHECK: Duration = Duration::from_secs(1);
 /// How long the kubelet waits before it tries again what it could not do.
 const RETRY: Duration = Duration::from_secs(10);
+
+/// What the surroundings of a pod are to be.
+///
+/// # Errors
+///
+/// If an address of `hostAliases` is none.
+pub fn settings(pod: &Pod) -> anyhow::Result<PodSettings> {
+    let spec = &pod.spec;
+    let aliases = spec.host_aliases.iter().map(|alias| {
+        let ip = alias
+            .ip
+            .parse()
+            .with_context(|| format!("hostAliases: {} is no IP address", alias.ip))?;
+        Ok((ip, alias.hostnames.clone()))
+    });
+    let volumes = spec.volumes.iter();
+    Ok(PodSettings {
+        hostname: spec
+            .hostname
+            .clone()
+            .unwrap_or_else(|| pod.metadata.name.clone()),
+        host_aliases: aliases.collect::<anyhow::Result<_>>()?,
+        share_process_namespace: spec.share_process_namespace,
+        volumes: volumes
+            .map(|volume| resolve::volume_spec(pod, volume))
+            .collect(),
+    })
+}
 
 /// A pod that the kubelet runs.
 ///
@@ -233,7 +261,7 @@ impl Kubelet {
             if made.contains(&volume.name)
                 && source.is_some_and(|source| source.name == map.metadata.name)
             {
-                let (_, files) = resolve::volume(&self.shared.pod, volume, &known)
+                let files = resolve::volume_files(&self.shared.pod, volume, &known)
                     .map_err(|waiting| anyhow::anyhow!(waiting.message))?;
                 self.shared
                     .runtime
@@ -395,9 +423,13 @@ impl Shared {
             loop {
                 let attempt = {
                     let mut made = self.volumes.lock().await;
-                    let resolved = resolve::volume(&self.pod, volume, &known.borrow_and_update());
-                    let attempt = match resolved {
-                        Ok((spec, files)) => self.make_volume(spec, files).await,
+                    let files =
+                        resolve::volume_files(&self.pod, volume, &known.borrow_and_update());
+                    let attempt = match files {
+                        Ok(files) => {
+                            let spec = resolve::volume_spec(&self.pod, volume);
+                            self.make_volume(spec, files).await
+                        }
                         Err(waiting) => Err(waiting),
                     };
                     if attempt.is_ok() {

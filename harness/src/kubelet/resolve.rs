@@ -130,6 +130,9 @@ const ALL_CAPABILITIES: &[&str] = &[
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The most bytes of an emptyDir without `sizeLimit`: it lives in memory here.
 const UNLIMITED: u64 = 1 << 30;
+/// The bytes of a volume for an object: as much as a ConfigMap can hold, several times, since it is
+/// written anew before the old is removed.
+const OBJECT: u64 = 8 << 20;
 /// How far past its `sizeLimit` an emptyDir on disk can grow until it is noticed.
 const SLACK: u64 = 64 << 20;
 
@@ -545,35 +548,37 @@ fn expand(text: &str, variables: &HashMap<&str, &str>) -> String {
     expanded + rest
 }
 
-/// What the runtime must know to make a volume, and the files that belong in it.
-pub(super) fn volume(
-    pod: &Pod,
-    volume: &Volume,
-    known: &Known,
-) -> Result<(VolumeSpec, Option<Vec<VolumeFile>>), Waiting> {
+/// What the runtime must know to make a volume.
+pub(super) fn volume_spec(pod: &Pod, volume: &Volume) -> VolumeSpec {
     let group = pod.spec.security_context.fs_group;
     let directory = volume.empty_dir.as_ref();
     let in_memory = directory.is_some_and(|directory| directory.medium == "Memory");
+    let limit = directory.and_then(|directory| directory.size_limit.as_ref()?.whole());
     // A filesystem in memory is made with the bit that keeps users from each other's files.
     let mode = if in_memory { 0o1777 } else { 0o777 };
-    let spec = |capacity| VolumeSpec {
+    let is_of_object = volume.config_map.is_some() || volume.secret.is_some();
+    VolumeSpec {
         name: volume.name.clone(),
         // The other bit passes the group on to what is made in it.
         mode: if group.is_some() { mode | 0o2000 } else { mode },
         group,
-        capacity,
-    };
-    if let Some(directory) = directory {
-        let limit = directory.size_limit.as_ref().and_then(Quantity::whole);
-        return Ok((
-            spec(match (limit, in_memory) {
-                (Some(limit), true) => limit,
-                (Some(limit), _) => limit.saturating_add(SLACK),
-                (None, _) => UNLIMITED,
-            }),
-            None,
-        ));
+        capacity: match (limit, in_memory) {
+            (Some(limit), true) => limit,
+            (Some(limit), _) => limit.saturating_add(SLACK),
+            (None, _) if is_of_object => OBJECT,
+            (None, _) => UNLIMITED,
+        },
+        in_memory,
     }
+}
+
+/// The files that belong in a volume that is made from a ConfigMap or Secret.
+pub(super) fn volume_files(
+    pod: &Pod,
+    volume: &Volume,
+    known: &Known,
+) -> Result<Option<Vec<VolumeFile>>, Waiting> {
+    let group = pod.spec.security_context.fs_group;
     let (kind, name, items, mode, optional) = match (&volume.config_map, &volume.secret) {
         (Some(source), _) => (
             ObjectKind::ConfigMap,
@@ -589,7 +594,7 @@ pub(super) fn volume(
             source.default_mode,
             source.optional,
         ),
-        (None, None) => return Ok((spec(UNLIMITED), None)),
+        (None, None) => return Ok(None),
     };
     let files = match known.objects.get(&(kind, name.clone())) {
         Some(values) => files(values, items, mode.unwrap_or(0o644), group, optional).map_err(|key| Waiting {
@@ -604,8 +609,7 @@ pub(super) fn volume(
             });
         }
     };
-    // As much as a ConfigMap can hold, and as much again while it is replaced.
-    Ok((spec(8 << 20), Some(files)))
+    Ok(Some(files))
 }
 
 fn files(

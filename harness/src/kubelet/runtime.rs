@@ -43,8 +43,24 @@ pub trait Runtime: Send + Sync + 'static {
     /// Connects to a TCP port in the pod's network, or fails as `connect(2)` does.
     async fn connect(&self, address: IpAddr, port: u16) -> io::Result<Connection>;
 
+    /// Has every process of the pod end, and does not wait for it.
+    fn kill(&self);
+
     /// Ends every process of the pod, and returns when none is left.
     async fn end(&self);
+}
+
+/// What a pod's surroundings are made from.
+#[derive(Clone, Debug)]
+pub struct PodSettings {
+    /// The pod's host name.
+    pub hostname: String,
+    /// Lines for every container's `/etc/hosts`, besides those of the pod itself.
+    pub host_aliases: Vec<(IpAddr, Vec<String>)>,
+    /// Whether the containers see each other's processes.
+    pub share_process_namespace: bool,
+    /// The volumes that will be made.
+    pub volumes: Vec<VolumeSpec>,
 }
 
 /// A two-way stream of bytes to a port in a pod.
@@ -99,8 +115,10 @@ pub struct VolumeSpec {
     pub mode: u32,
     /// The group that owns its root folder, where `fsGroup` says so.
     pub group: Option<u32>,
-    /// The bytes after which a write fails with `ENOSPC`.
+    /// The bytes after which a write fails with `ENOSPC`, where the volume is in memory.
     pub capacity: u64,
+    /// Whether it must be in memory. Any other may be.
+    pub in_memory: bool,
 }
 
 /// A file of a volume that is made from a ConfigMap or Secret.
@@ -114,6 +132,19 @@ pub struct VolumeFile {
     pub group: Option<u32>,
     /// What it holds.
     pub content: ByteString,
+}
+
+impl VolumeFile {
+    /// The file as it is written.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn borrow(&self) -> pause::File<'_> {
+        pause::File {
+            path: &self.path,
+            mode: self.mode,
+            group: self.group,
+            content: &self.content.0,
+        }
+    }
 }
 
 /// Everything a runtime must know to start a container: the manifest's wishes, resolved.

@@ -40,7 +40,8 @@ pub use ids::Ids;
 use protocol::{Answer, Numbered, PodSpec, Reply, Request};
 
 use crate::kubelet::runtime::{
-    Connection, ContainerSpec, ExitStatus, Process, Runtime, StartError, VolumeFile, VolumeSpec,
+    Connection, ContainerSpec, ExitStatus, PodSettings, Process, Runtime, StartError, VolumeFile,
+    VolumeSpec,
 };
 
 /// The first argument that makes a program the supervisor of a pod. No command line has it.
@@ -63,17 +64,6 @@ pub fn supervise_if_asked() {
     {
         supervisor::run();
     }
-}
-
-/// What a pod's namespaces are made from.
-#[derive(Clone, Debug)]
-pub struct PodSettings {
-    /// The pod's host name.
-    pub hostname: String,
-    /// Lines for every container's `/etc/hosts`, besides those of the pod itself.
-    pub host_aliases: Vec<(IpAddr, Vec<String>)>,
-    /// Whether the containers see each other's processes.
-    pub share_process_namespace: bool,
 }
 
 /// A pod: namespaces, and the process in them that does what the harness asks.
@@ -224,11 +214,6 @@ impl Pod {
         }
         tokio::spawn(listen(pod.link.clone()));
         Ok(pod)
-    }
-
-    /// Has every process of the pod end, and does not wait for it.
-    pub fn kill(&self) {
-        self.link.hang_up();
     }
 
     /// Ends every process of the pod, and returns when none is left.
@@ -516,6 +501,10 @@ impl Runtime for Pod {
         ))
     }
 
+    fn kill(&self) {
+        self.link.hang_up();
+    }
+
     async fn end(&self) {
         Pod::end(self).await;
     }
@@ -543,6 +532,7 @@ pub async fn probe(program: &Path) -> Result<Findings, Forbidden> {
         hostname: "probe".to_owned(),
         host_aliases: Vec::new(),
         share_process_namespace: false,
+        volumes: Vec::new(),
     };
     let pod = Pod::start(program, &settings, None).await?;
     let found = Cgroups::find(pod.pid);

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::exit;
 
@@ -401,9 +401,12 @@ fn answer(
     match request {
         Request::Begin(_) => Err("the pod has begun already").during(|| "begin".into()),
         Request::Volume(spec) => make_volume(&spec).map(done),
-        Request::Files { volume, files } => write_files(&self::volume(&volume), &files)
-            .during(|| format!("write volume {volume}"))
-            .map(done),
+        Request::Files { volume, files } => {
+            let files: Vec<_> = files.iter().map(VolumeFile::borrow).collect();
+            pause::write(&self::volume(&volume), &files)
+                .during(|| format!("write volume {volume}"))
+                .map(done)
+        }
         Request::Usage { volume } => {
             let filesystem =
                 statvfs(&self::volume(&volume)).during(|| format!("measure volume {volume}"))?;
@@ -582,47 +585,4 @@ fn make_volume(spec: &VolumeSpec) -> Step<()> {
         Ok(())
     };
     make().during(|| format!("make volume {}", spec.name))
-}
-
-/// Writes the files of a ConfigMap or Secret as the kubelet does: into a new folder, to which the
-/// link `..data` is then moved, so that a reader never sees half of an update.
-fn write_files(volume: &Path, files: &[VolumeFile]) -> io::Result<()> {
-    let old = fs::read_link(volume.join("..data")).ok();
-    let generation = old
-        .as_ref()
-        .and_then(|name| name.to_str()?.strip_prefix("..")?.parse::<u64>().ok());
-    let name = format!("..{}", generation.map_or(1, |number| number + 1));
-    let folder = volume.join(&name);
-    fs::create_dir(&folder)?;
-    let mut top = Vec::new();
-    for file in files {
-        let path = folder.join(&file.path);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        fs::write(&path, &file.content.0)?;
-        chown(&path, None, file.group)?;
-        fs::set_permissions(&path, Permissions::from_mode(file.mode))?;
-        top.extend(
-            file.path
-                .components()
-                .next()
-                .map(|part| PathBuf::from(part.as_os_str())),
-        );
-    }
-    symlink(&name, volume.join("..data_tmp"))?;
-    fs::rename(volume.join("..data_tmp"), volume.join("..data"))?;
-    for entry in &top {
-        match symlink(Path::new("..data").join(entry), volume.join(entry)) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-    }
-    for entry in fs::read_dir(volume)?.flatten() {
-        let name = PathBuf::from(entry.file_name());
-        if !name.as_os_str().to_string_lossy().starts_with("..") && !top.contains(&name) {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    old.map_or(Ok(()), |old| fs::remove_dir_all(volume.join(old)))
 }

@@ -87,7 +87,6 @@ fn merge(images: &[Image], out: &mut dyn io::Write) -> io::Result<()> {
     let mut written = HashSet::new();
     for image in images {
         let mut archive = image.open_archive()?;
-        archive.rewind()?;
         copy(archive, &mut merged, &mut manifests, &mut written)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", image.name)))?;
     }

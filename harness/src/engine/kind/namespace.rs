@@ -81,13 +81,8 @@ impl Lease {
     /// Takes a name that nobody has, and the lock that belongs to it.
     fn take() -> anyhow::Result<(String, Self)> {
         let folder = runs()?;
-        for attempt in 0..100u32 {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-            let number = now.as_nanos() as u64 ^ u64::from(std::process::id()) << 40;
-            let run = format!(
-                "{:010x}",
-                number.wrapping_add(attempt.into()) & 0xff_ffff_ffff
-            );
+        for _ in 0..100 {
+            let run = super::super::run_id();
             let file = folder.join(&run);
             match File::create_new(&file) {
                 Ok(lock) => {

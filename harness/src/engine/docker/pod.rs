@@ -1,0 +1,674 @@
+//! A pod on a Docker daemon: a pause container that holds the network, containers that join it,
+//! and volumes.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use pause::{Answer, VOLUMES, WireFile};
+use testcontainers::bollard::Docker;
+use testcontainers::bollard::errors::Error as DockerError;
+use testcontainers::bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
+use testcontainers::bollard::models::{
+    HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
+    MountVolumeOptionsDriverConfig,
+};
+use testcontainers::bollard::query_parameters::{
+    InspectContainerOptions, KillContainerOptions, LogsOptions, WaitContainerOptions,
+};
+use testcontainers::core::client::ClientError;
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{
+    ContainerAsync, ContainerRequest, GenericImage, ImageExt, TestcontainersError,
+};
+use tokio::io::{AsyncWriteExt, DuplexStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use super::link::Link;
+use super::remains::{self, PAUSE, RUN};
+use crate::image::Image;
+use crate::kubelet::runtime::{
+    Connection, ContainerSpec, ExitStatus, Mount as VolumeMount, PodSettings, Process, Runtime,
+    StartError, VolumeFile, VolumeSpec,
+};
+
+/// A start that takes this long has failed.
+const START: Duration = Duration::from_secs(300);
+/// What is held of a container's lines that the harness has not read yet, in bytes.
+const BUFFER: usize = 256 << 10;
+/// The program of the pause container.
+pub(super) const PROGRAM: &str = "/pause";
+/// What the pause container may do as root: give volumes their owners and modes, and write files
+/// that others own.
+const RIGHTS: [&str; 4] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"];
+
+/// A pod: containers and volumes that bear the id of a run.
+pub(super) struct Pod {
+    docker: Docker,
+    run: String,
+    link: Link,
+    /// The pause container's image, and whether Docker names images by their manifests.
+    image: Image,
+    containerd: bool,
+    pause: String,
+    ip: IpAddr,
+    share_process_namespace: bool,
+    /// What Docker calls the processes that the kubelet knows by name.
+    processes: Arc<Mutex<HashMap<String, Reference>>>,
+    /// Each looks after a container, and removes it when it has ended.
+    keepers: Mutex<JoinSet<()>>,
+    execs: AtomicU64,
+    ended: AtomicBool,
+}
+
+/// What Docker calls a process.
+#[derive(Clone, Debug)]
+enum Reference {
+    /// The first one of a container.
+    Container(String),
+    /// One that was run in a container.
+    Exec(String),
+}
+
+impl Pod {
+    /// Starts a pause container, with the volumes that the pod will have.
+    pub(super) async fn start(
+        docker: &Docker,
+        image: &Image,
+        containerd: bool,
+        settings: &PodSettings,
+    ) -> anyhow::Result<Self> {
+        let run = super::super::run_id();
+        let started = Self::start_as(docker, image, containerd, settings, &run).await;
+        if started.is_err() {
+            // The first error is the one to tell; the next run finds what is left.
+            let _ = remains::remove(docker, &run).await;
+        }
+        started
+    }
+
+    async fn start_as(
+        docker: &Docker,
+        image: &Image,
+        containerd: bool,
+        settings: &PodSettings,
+        run: &str,
+    ) -> anyhow::Result<Self> {
+        let mounts = settings.volumes.iter().map(|volume| Mount {
+            target: Some(format!("{VOLUMES}/{}", volume.name)),
+            volume_options: Some(MountVolumeOptions {
+                labels: Some(HashMap::from([(RUN.to_owned(), run.to_owned())])),
+                driver_config: volume.in_memory.then(|| in_memory(volume.capacity)),
+                no_copy: Some(true),
+                ..MountVolumeOptions::default()
+            }),
+            ..volume_mount(run, &volume.name)
+        });
+        let aliases = settings.host_aliases.iter();
+        let hosts =
+            aliases.flat_map(|(ip, names)| names.iter().map(move |name| format!("{name}:{ip}")));
+        let host = HostConfig {
+            mounts: Some(mounts.collect()),
+            extra_hosts: Some(hosts.collect()),
+            ipc_mode: Some("shareable".to_owned()),
+            // As container runtimes set it: a pod's ports are its own, so none is privileged.
+            sysctls: Some(HashMap::from([(
+                "net.ipv4.ip_unprivileged_port_start".to_owned(),
+                "0".to_owned(),
+            )])),
+            ..host_config(&RIGHTS.map(str::to_owned))
+        };
+        let request = request(image, containerd, run, "pause", PROGRAM, host)
+            .with_hostname(&settings.hostname)
+            .with_label(PAUSE, "")
+            .with_user("0:0");
+        let pause = request
+            .start()
+            .await
+            .context("Docker does not start the pause container")?;
+        let id = pause.id().to_owned();
+        let link = Link::new(docker, &id).await?;
+        let found = docker
+            .inspect_container(&id, None::<InspectContainerOptions>)
+            .await?;
+        let networks = found
+            .network_settings
+            .and_then(|settings| settings.networks);
+        let ip = networks
+            .into_iter()
+            .flatten()
+            .find_map(|(_, network)| network.ip_address?.parse().ok());
+        let ip = ip.context(
+            "the pause container has no address; does Docker have its network `bridge`?",
+        )?;
+        let mut keepers = JoinSet::new();
+        keepers.spawn(keep_pause(docker.clone(), pause));
+        Ok(Self {
+            docker: docker.clone(),
+            run: run.to_owned(),
+            link,
+            image: image.clone(),
+            containerd,
+            pause: id,
+            ip,
+            share_process_namespace: settings.share_process_namespace,
+            processes: Arc::default(),
+            keepers: Mutex::new(keepers),
+            execs: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+        })
+    }
+
+    /// The mounts of a container, as Docker has them.
+    async fn mounts(&self, mounts: &[VolumeMount]) -> anyhow::Result<Vec<Mount>> {
+        let mut all = Vec::new();
+        for mount in mounts {
+            let from = if mount.sub_path.as_os_str().is_empty() {
+                volume_mount(&self.run, &mount.volume)
+            } else {
+                self.sub_path(&mount.volume, &mount.sub_path).await?
+            };
+            all.push(Mount {
+                target: Some(mount.path.to_string_lossy().into_owned()),
+                read_only: Some(mount.read_only),
+                ..from
+            });
+        }
+        Ok(all)
+    }
+
+    /// A folder or file of a volume, where the daemon has it: older daemons can mount nothing but
+    /// whole volumes otherwise.
+    async fn sub_path(&self, volume: &str, path: &Path) -> anyhow::Result<Mount> {
+        let question = pause::Request::SubPath {
+            volume: volume.to_owned(),
+            path: path.to_owned(),
+        };
+        let Answer::SubPath(inside) = self.link.ask(&question).await? else {
+            bail!(
+                "the pause container answers another question than where {} is",
+                path.display()
+            );
+        };
+        let at = self
+            .docker
+            .inspect_volume(&volume_name(&self.run, volume))
+            .await?
+            .mountpoint;
+        Ok(Mount {
+            typ: Some(MountType::BIND),
+            source: Some(format!("{at}/{}", inside.display())),
+            ..Mount::default()
+        })
+    }
+
+    /// Kills a program that was run in a container. Docker has no call for that, so a container
+    /// does it that sees all processes of the machine that Docker runs on.
+    async fn kill_exec(&self, exec: &str) -> anyhow::Result<()> {
+        let found = self.docker.inspect_exec(exec).await?;
+        let pid = found.pid.filter(|_| found.running == Some(true));
+        let pid = pid.context("it does not run")?;
+        let host = HostConfig {
+            pid_mode: Some("host".to_owned()),
+            network_mode: Some("none".to_owned()),
+            ..host_config(&["KILL".to_owned()])
+        };
+        let name = format!("kill-{pid}");
+        let killer = request(
+            &self.image,
+            self.containerd,
+            &self.run,
+            &name,
+            PROGRAM,
+            host,
+        )
+        .with_user("0:0")
+        .with_cmd([pause::KILL.to_owned(), pid.to_string()])
+        .start()
+        .await?;
+        exit_code(&self.docker, killer.id()).await?;
+        Ok(killer.rm().await?)
+    }
+
+    fn reference(&self, process: &str) -> anyhow::Result<Reference> {
+        let found = lock(&self.processes).get(process).cloned();
+        found.with_context(|| format!("{process} does not run"))
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code that holds a lock of this module can panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn volume_name(run: &str, volume: &str) -> String {
+    format!("sidecar-workbook-{run}-{volume}")
+}
+
+fn volume_mount(run: &str, volume: &str) -> Mount {
+    Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(volume_name(run, volume)),
+        volume_options: Some(MountVolumeOptions {
+            // Docker would fill an empty volume with what the image has at its place.
+            no_copy: Some(true),
+            ..MountVolumeOptions::default()
+        }),
+        ..Mount::default()
+    }
+}
+
+fn in_memory(capacity: u64) -> MountVolumeOptionsDriverConfig {
+    let options = [
+        ("type", "tmpfs"),
+        ("device", "tmpfs"),
+        ("o", &format!("size={capacity}")),
+    ];
+    let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    MountVolumeOptionsDriverConfig {
+        name: Some("local".to_owned()),
+        options: Some(options.into()),
+    }
+}
+
+/// What all containers have in common: no right that is not given, and logs that keep every byte.
+fn host_config(capabilities: &[String]) -> HostConfig {
+    let log = [("max-size", "1g"), ("max-file", "1"), ("compress", "false")];
+    HostConfig {
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: Some(capabilities.to_vec()),
+        // Docker's other driver, `json-file`, keeps text only.
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("local".to_owned()),
+            config: Some(
+                log.map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .into(),
+            ),
+        }),
+        init: Some(false),
+        ..HostConfig::default()
+    }
+}
+
+/// A container of a run. `host` is all that is taken of its host configuration.
+fn request(
+    image: &Image,
+    containerd: bool,
+    run: &str,
+    name: &str,
+    program: &str,
+    host: HostConfig,
+) -> ContainerRequest<GenericImage> {
+    // By its digest, so that what runs is what was built, whatever bears its name now.
+    let digest = if containerd {
+        &image.manifest_digest
+    } else {
+        &image.id
+    };
+    let (algorithm, digest) = digest.split_once(':').unwrap_or(("sha256", digest));
+    GenericImage::new(algorithm, digest)
+        .with_entrypoint(program)
+        .with_container_name(format!("sidecar-workbook-{run}-{name}"))
+        .with_label(RUN, run)
+        .with_startup_timeout(START)
+        .with_host_config_modifier(move |config| *config = host.clone())
+}
+
+/// Holds the pause container until it has ended, and removes it.
+async fn keep_pause(docker: Docker, pause: ContainerAsync<GenericImage>) {
+    let _ = exit_code(&docker, pause.id()).await;
+    // Where it cannot be removed, the next run finds it.
+    let _ = pause.rm().await;
+}
+
+/// Looks after a container: passes on what it prints, tells how it ended, and removes it.
+async fn keep(
+    docker: Docker,
+    container: ContainerAsync<GenericImage>,
+    output: DuplexStream,
+    exited: oneshot::Sender<ExitStatus>,
+) {
+    let id = container.id().to_owned();
+    let lines = pass_on(&docker, &id, output);
+    let end = async {
+        let code = exit_code(&docker, &id).await;
+        let found = docker
+            .inspect_container(&id, None::<InspectContainerOptions>)
+            .await;
+        let state = found.ok().and_then(|found| found.state);
+        if let Ok(code) = code {
+            // The kubelet may have given up.
+            let _ = exited.send(ExitStatus {
+                code,
+                out_of_memory: state.is_some_and(|state| state.oom_killed == Some(true)),
+            });
+        }
+    };
+    tokio::join!(lines, end);
+    let _ = container.rm().await;
+}
+
+/// Waits for the end of a container.
+async fn exit_code(docker: &Docker, container: &str) -> Result<i32, DockerError> {
+    let mut wait = std::pin::pin!(docker.wait_container(container, None::<WaitContainerOptions>));
+    match wait.next().await {
+        Some(Ok(ended)) => Ok(ended.status_code as i32),
+        // What the client calls an error is any other code than 0.
+        Some(Err(DockerError::DockerContainerWaitError { code, .. })) => Ok(code as i32),
+        Some(Err(error)) => Err(error),
+        None => Err(DockerError::IOError {
+            err: io::Error::other("Docker stopped waiting for the container"),
+        }),
+    }
+}
+
+/// Passes on what a container prints, to its last byte.
+async fn pass_on(docker: &Docker, container: &str, mut output: DuplexStream) {
+    let options = |follow| LogsOptions {
+        follow,
+        stdout: true,
+        stderr: true,
+        tail: "all".to_owned(),
+        ..LogsOptions::default()
+    };
+    let mut passed = 0_usize;
+    // Daemons before 23.0 can stop to follow a log before its last line. So when the container has
+    // ended, its log is read again, and all is passed on that was not.
+    for follow in [true, false] {
+        let mut log = docker.logs(container, Some(options(follow)));
+        let mut at = 0;
+        while let Some(Ok(part)) = log.next().await {
+            let part = part.into_bytes();
+            let known = passed.saturating_sub(at).min(part.len());
+            at += part.len();
+            if output.write_all(&part[known..]).await.is_err() {
+                // Nobody reads it any more.
+                return;
+            }
+            passed = passed.max(at);
+        }
+        if follow {
+            let _ = exit_code(docker, container).await;
+        }
+    }
+}
+
+fn failed(step: impl Into<String>, error: &anyhow::Error) -> StartError {
+    StartError {
+        step: step.into(),
+        error: format!("{error:#}"),
+    }
+}
+
+/// What Docker says of a container that does not start, without the words of its client.
+fn why(error: TestcontainersError) -> String {
+    match error {
+        TestcontainersError::Client(
+            ClientError::CreateContainer(error) | ClientError::StartContainer(error),
+        ) => said(error),
+        other => other.to_string(),
+    }
+}
+
+fn said(error: DockerError) -> String {
+    match error {
+        DockerError::DockerResponseServerError { message, .. } => message,
+        other => other.to_string(),
+    }
+}
+
+#[async_trait]
+impl Runtime for Pod {
+    fn pod_ip(&self) -> IpAddr {
+        self.ip
+    }
+
+    async fn create_volume(&self, volume: VolumeSpec) -> anyhow::Result<()> {
+        let prepare = pause::Request::Prepare {
+            volume: volume.name,
+            mode: volume.mode,
+            group: volume.group,
+        };
+        self.link.ask(&prepare).await?;
+        Ok(())
+    }
+
+    async fn write_files(&self, volume: &str, files: Vec<VolumeFile>) -> anyhow::Result<()> {
+        let files = files.into_iter().map(|file| WireFile {
+            path: file.path,
+            mode: file.mode,
+            group: file.group,
+            content: file.content.0,
+        });
+        let write = pause::Request::Write {
+            volume: volume.to_owned(),
+            files: files.collect(),
+        };
+        self.link.ask(&write).await?;
+        Ok(())
+    }
+
+    async fn volume_usage(&self, volume: &str) -> anyhow::Result<u64> {
+        let usage = pause::Request::Usage {
+            volume: volume.to_owned(),
+        };
+        match self.link.ask(&usage).await? {
+            Answer::Usage(bytes) => Ok(bytes),
+            other => bail!("the pause container answered {other:?} to a question for bytes"),
+        }
+    }
+
+    async fn start(&self, spec: ContainerSpec) -> Result<Process, StartError> {
+        let mounts = self.mounts(&spec.mounts).await;
+        let mounts = mounts.map_err(|error| failed("mount the volumes", &error))?;
+        let of_pause = format!("container:{}", self.pause);
+        let mut security = Vec::new();
+        if !spec.allow_privilege_escalation {
+            security.push("no-new-privileges".to_owned());
+        }
+        if !spec.seccomp {
+            security.push("seccomp=unconfined".to_owned());
+        }
+        let host = HostConfig {
+            network_mode: Some(of_pause.clone()),
+            ipc_mode: Some(of_pause.clone()),
+            pid_mode: self.share_process_namespace.then_some(of_pause),
+            mounts: Some(mounts),
+            group_add: Some(spec.groups.iter().map(ToString::to_string).collect()),
+            readonly_rootfs: Some(spec.read_only_root),
+            security_opt: Some(security),
+            memory: spec.memory_limit.map(|bytes| bytes as i64),
+            // As on a node: what does not fit into memory is not swapped out either.
+            memory_swap: spec.memory_limit.map(|bytes| bytes as i64),
+            nano_cpus: spec.cpu_limit.map(|milli| milli as i64 * 1_000_000),
+            ..host_config(&spec.capabilities)
+        };
+        let (program, arguments) = spec.command.split_first().ok_or_else(|| StartError {
+            step: "run the container".to_owned(),
+            error: "there is no program to run".to_owned(),
+        })?;
+        let mut request = request(
+            &spec.image,
+            self.containerd,
+            &self.run,
+            &spec.id,
+            program,
+            host,
+        )
+        .with_user(format!("{}:{}", spec.uid, spec.gid))
+        .with_working_dir(spec.working_dir.to_string_lossy());
+        for (name, value) in &spec.env {
+            request = request.with_env_var(name, value);
+        }
+        let request = request.with_cmd(arguments);
+        let container = request.start().await.map_err(|error| StartError {
+            step: format!("run {program}"),
+            error: why(error),
+        })?;
+        let id = container.id().to_owned();
+        lock(&self.processes).insert(spec.id.clone(), Reference::Container(id));
+        let (output, printed) = tokio::io::duplex(BUFFER);
+        let (exited, exit) = oneshot::channel();
+        lock(&self.keepers).spawn(keep(self.docker.clone(), container, printed, exited));
+        Ok(Process {
+            id: spec.id,
+            output: Box::pin(output),
+            exit,
+        })
+    }
+
+    async fn signal(&self, process: &str, signal: i32) -> anyhow::Result<()> {
+        match self.reference(process)? {
+            Reference::Container(id) => {
+                let options = KillContainerOptions {
+                    signal: signal.to_string(),
+                };
+                self.docker
+                    .kill_container(&id, Some(options))
+                    .await
+                    .map_err(|error| anyhow::anyhow!("cannot signal {process}: {}", said(error)))
+            }
+            // The kubelet sends no other.
+            Reference::Exec(exec) => self.kill_exec(&exec).await,
+        }
+    }
+
+    async fn exec(&self, container: &str, command: &[String]) -> Result<Process, StartError> {
+        let step = || format!("run {} in {container}", command.join(" "));
+        let refused = |error: DockerError| StartError {
+            step: step(),
+            error: said(error),
+        };
+        let Ok(Reference::Container(id)) = self.reference(container) else {
+            return Err(StartError {
+                step: step(),
+                error: "it does not run".to_owned(),
+            });
+        };
+        let program = CreateExecOptions {
+            cmd: Some(command.to_vec()),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            ..CreateExecOptions::default()
+        };
+        let exec = self
+            .docker
+            .create_exec(&id, program)
+            .await
+            .map_err(refused)?
+            .id;
+        let attached = self
+            .docker
+            .start_exec(&exec, None::<StartExecOptions>)
+            .await
+            .map_err(refused)?;
+        let StartExecResults::Attached {
+            output: mut said, ..
+        } = attached
+        else {
+            return Err(StartError {
+                step: step(),
+                error: "Docker did not attach to it".to_owned(),
+            });
+        };
+        let name = format!(
+            "{container}.exec{}",
+            self.execs.fetch_add(1, Ordering::Relaxed)
+        );
+        lock(&self.processes).insert(name.clone(), Reference::Exec(exec.clone()));
+        let (output, mut printed) = tokio::io::duplex(BUFFER);
+        let (exited, exit) = oneshot::channel();
+        let (docker, processes, known) =
+            (self.docker.clone(), self.processes.clone(), name.clone());
+        lock(&self.keepers).spawn(async move {
+            while let Some(Ok(part)) = said.next().await {
+                if printed.write_all(&part.into_bytes()).await.is_err() {
+                    break;
+                }
+            }
+            drop(printed);
+            if let Ok(code) = exec_code(&docker, &exec).await {
+                let _ = exited.send(ExitStatus {
+                    code,
+                    out_of_memory: false,
+                });
+            }
+            lock(&processes).remove(&known);
+        });
+        Ok(Process {
+            id: name,
+            output: Box::pin(output),
+            exit,
+        })
+    }
+
+    async fn connect(&self, address: IpAddr, port: u16) -> io::Result<Connection> {
+        self.link.connect(SocketAddr::new(address, port)).await
+    }
+
+    fn kill(&self) {
+        self.link.hang_up();
+        if !self.ended.swap(true, Ordering::Relaxed)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let (docker, run) = (self.docker.clone(), self.run.clone());
+            // If this does not come to its end, the next run does it.
+            runtime.spawn(async move { remains::remove(&docker, &run).await });
+        }
+    }
+
+    async fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+        let containers: Vec<_> = lock(&self.processes)
+            .values()
+            .filter_map(|reference| match reference {
+                Reference::Container(id) => Some(id.clone()),
+                Reference::Exec(_) => None,
+            })
+            .collect();
+        // One that cannot be killed has ended.
+        let kill = |id: String| async move {
+            let _ = self
+                .docker
+                .kill_container(&id, None::<KillContainerOptions>)
+                .await;
+        };
+        join_all(containers.into_iter().map(kill)).await;
+        self.link.hang_up();
+        let mut keepers = std::mem::take(&mut *lock(&self.keepers));
+        while keepers.join_next().await.is_some() {}
+        // Volumes, and containers that did not start. What cannot be removed, the next run removes.
+        let _ = remains::remove(&self.docker, &self.run).await;
+    }
+}
+
+/// The exit code of a program that was run in a container, and has closed its output.
+async fn exec_code(docker: &Docker, exec: &str) -> Result<i32, DockerError> {
+    // Docker has no call that waits for it.
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let found = docker.inspect_exec(exec).await?;
+        if found.running != Some(true)
+            && let Some(code) = found.exit_code
+        {
+            return Ok(code as i32);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(100));
+    }
+}

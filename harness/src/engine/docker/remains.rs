@@ -1,0 +1,148 @@
+//! What runs leave on a daemon: the labels by which it is known, and its removal.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use futures_util::future::join_all;
+use testcontainers::bollard::Docker;
+use testcontainers::bollard::models::{ContainerSummary, ContainerSummaryStateEnum, Volume};
+use testcontainers::bollard::query_parameters::{
+    ListContainersOptions, ListImagesOptions, ListVolumesOptions, RemoveContainerOptions,
+    RemoveImageOptions, RemoveVolumeOptions,
+};
+
+pub(super) use crate::engine::RUN_LABEL as RUN;
+use crate::image::PACKAGE_LABEL;
+
+/// The label of the pause container, without which a run is over: it ends when the harness does.
+pub(super) const PAUSE: &str = "sidecar-workbook.pause";
+
+/// How long a run may take to start its pause container. What is older and has none that runs is
+/// left over.
+const START: Duration = Duration::from_secs(300);
+
+/// Removes the containers and volumes of runs that are over, and says what that was.
+pub(super) async fn sweep(docker: &Docker) -> anyhow::Result<Vec<String>> {
+    let (containers, volumes) = list(docker, RUN).await?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let is_new = |created: i64| now.as_secs() as i64 - created < START.as_secs() as i64;
+    let alive = |container: &&ContainerSummary| {
+        let labels = container.labels.as_ref();
+        let is_pause = labels.is_some_and(|labels| labels.contains_key(PAUSE));
+        is_pause
+            && match container.state {
+                Some(ContainerSummaryStateEnum::RUNNING) => true,
+                Some(ContainerSummaryStateEnum::CREATED) => is_new(container.created.unwrap_or(0)),
+                _ => false,
+            }
+    };
+    let living: HashSet<&String> = containers
+        .iter()
+        .filter(alive)
+        .filter_map(|container| run(container.labels.as_ref()))
+        .collect();
+    let dead = |labels: Option<&HashMap<String, String>>| {
+        run(labels).filter(|run| !living.contains(run)).cloned()
+    };
+    let mut runs: HashSet<String> = containers
+        .iter()
+        .filter_map(|container| dead(container.labels.as_ref()))
+        .collect();
+    // A volume that a pause container is being made with is there before the container.
+    let old = volumes.iter().filter(|volume| {
+        let created = volume.created_at.map(|created| created.unix_timestamp());
+        !is_new(created.unwrap_or(0))
+    });
+    runs.extend(old.filter_map(|volume| dead(Some(&volume.labels))));
+    let mut removed = Vec::new();
+    for run in runs {
+        remove(docker, &run)
+            .await
+            .with_context(|| format!("cannot remove what run {run} left on Docker"))?;
+        removed.push(format!("the containers and volumes of run {run}"));
+    }
+    Ok(removed)
+}
+
+fn run(labels: Option<&HashMap<String, String>>) -> Option<&String> {
+    labels?.get(RUN)
+}
+
+/// Removes the containers of a run, and then its volumes.
+pub(super) async fn remove(docker: &Docker, run: &str) -> anyhow::Result<()> {
+    let (containers, volumes) = list(docker, &format!("{RUN}={run}")).await?;
+    let force = Some(RemoveContainerOptions {
+        force: true,
+        v: true,
+        ..RemoveContainerOptions::default()
+    });
+    let ids = containers
+        .iter()
+        .filter_map(|container| container.id.as_deref());
+    for removed in join_all(ids.map(|id| docker.remove_container(id, force.clone()))).await {
+        unless_gone(removed)?;
+    }
+    let names = volumes.iter().map(|volume| volume.name.as_str());
+    for removed in
+        join_all(names.map(|name| docker.remove_volume(name, None::<RemoveVolumeOptions>))).await
+    {
+        unless_gone(removed)?;
+    }
+    Ok(())
+}
+
+/// Somebody else may be removing it, or have done so.
+fn unless_gone(removed: Result<(), testcontainers::bollard::errors::Error>) -> anyhow::Result<()> {
+    use testcontainers::bollard::errors::Error;
+    match removed {
+        Err(Error::DockerResponseServerError {
+            status_code: 404 | 409,
+            ..
+        }) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+async fn list(
+    docker: &Docker,
+    label: &str,
+) -> anyhow::Result<(Vec<ContainerSummary>, Vec<Volume>)> {
+    let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
+    let containers = ListContainersOptions {
+        all: true,
+        filters: Some(filters.clone()),
+        ..ListContainersOptions::default()
+    };
+    let volumes = ListVolumesOptions {
+        filters: Some(filters),
+    };
+    let containers = docker.list_containers(Some(containers)).await?;
+    let volumes = docker.list_volumes(Some(volumes)).await?;
+    Ok((containers, volumes.volumes.unwrap_or_default()))
+}
+
+/// Removes every image of the workbook that no container uses, and says which these were.
+pub(super) async fn forget_images(docker: &Docker) -> anyhow::Result<Vec<String>> {
+    let filters = HashMap::from([("label".to_owned(), vec![PACKAGE_LABEL.to_owned()])]);
+    let options = ListImagesOptions {
+        filters: Some(filters),
+        ..ListImagesOptions::default()
+    };
+    let mut removed = Vec::new();
+    for image in docker.list_images(Some(options)).await? {
+        let name = image.repo_tags.first().unwrap_or(&image.id);
+        let force = RemoveImageOptions {
+            force: image.repo_tags.len() > 1,
+            ..RemoveImageOptions::default()
+        };
+        if docker
+            .remove_image(&image.id, Some(force), None)
+            .await
+            .is_ok()
+        {
+            removed.push(format!("image {name} from Docker"));
+        }
+    }
+    Ok(removed)
+}
