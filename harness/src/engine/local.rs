@@ -60,18 +60,15 @@ impl Drop for LocalPod {
 #[async_trait]
 impl Pods for LocalPod {
     async fn connect(&self, _pod: &str, port: u16) -> io::Result<Connection> {
-        match self
-            .runtime
-            .connect(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+        let connect = |ip: IpAddr| self.runtime.connect(ip, port);
+        let refused = match connect(Ipv4Addr::LOCALHOST.into()).await {
+            Ok(connection) => return Ok(connection),
+            Err(refused) => refused,
+        };
+        // Not every pod has this address: what is told is why the other did not answer.
+        connect(Ipv6Addr::LOCALHOST.into())
             .await
-        {
-            Err(_) => {
-                self.runtime
-                    .connect(IpAddr::V6(Ipv6Addr::LOCALHOST), port)
-                    .await
-            }
-            connected => connected,
-        }
+            .map_err(|_| refused)
     }
 
     async fn exec(&self, target: Target<'_>, command: &[String]) -> anyhow::Result<(i32, Vec<u8>)> {

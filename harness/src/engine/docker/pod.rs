@@ -51,6 +51,11 @@ pub(super) const PROGRAM: &str = "/pause";
 /// that others own.
 const RIGHTS: [&str; 4] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"];
 
+/// As container runtimes set it: a pod's ports are its own, so none is privileged.
+const LOW_PORTS: (&str, &str) = ("net.ipv4.ip_unprivileged_port_start", "0");
+/// Docker takes `::1` away where its network has no IPv6.
+const IPV6: (&str, &str) = ("net.ipv6.conf.all.disable_ipv6", "0");
+
 /// A pod: containers and volumes that bear the id of a run.
 pub(super) struct Pod {
     docker: Docker,
@@ -120,21 +125,28 @@ impl Pod {
             mounts: Some(mounts.collect()),
             extra_hosts: Some(hosts.collect()),
             ipc_mode: Some("shareable".to_owned()),
-            // As container runtimes set it: a pod's ports are its own, so none is privileged.
-            sysctls: Some(HashMap::from([(
-                "net.ipv4.ip_unprivileged_port_start".to_owned(),
-                "0".to_owned(),
-            )])),
             ..host_config(&RIGHTS.map(str::to_owned))
         };
-        let request = request(image, containerd, run, "pause", PROGRAM, host)
-            .with_hostname(&settings.hostname)
-            .with_label(PAUSE, "")
-            .with_user("0:0");
-        let pause = request
-            .start()
-            .await
-            .context("Docker does not start the pause container")?;
+        let start = |sysctls: &[(&str, &str)]| {
+            let sysctls = sysctls
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_string()));
+            let host = HostConfig {
+                sysctls: Some(sysctls.collect()),
+                ..host.clone()
+            };
+            request(image, containerd, run, "pause", PROGRAM, host)
+                .with_hostname(&settings.hostname)
+                .with_label(PAUSE, "")
+                .with_user("0:0")
+                .start()
+        };
+        let pause = match start(&[LOW_PORTS, IPV6]).await {
+            // The kernel may have no IPv6 at all.
+            Err(error) if error.to_string().contains("ipv6") => start(&[LOW_PORTS]).await,
+            started => started,
+        };
+        let pause = pause.context("Docker does not start the pause container")?;
         let id = pause.id().to_owned();
         let link = Link::new(docker, &id).await?;
         let found = docker
