@@ -27,9 +27,11 @@ pub const KILL: &str = "kill";
 /// The header with the number of the error that `connect(2)` gave.
 pub const ERRNO: &str = "errno";
 
-/// What the harness asks about a volume.
+/// What the harness asks of the pod.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Request {
+    /// Put this into `/etc/hosts`, which is every container's.
+    Hosts(String),
     /// Give its root folder a group and a mode.
     Prepare {
         /// The volume's name.

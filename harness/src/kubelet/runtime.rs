@@ -63,6 +63,26 @@ pub struct PodSettings {
     pub volumes: Vec<VolumeSpec>,
 }
 
+impl PodSettings {
+    /// What the kubelet writes into `/etc/hosts` of every container of a pod with this address.
+    #[must_use]
+    pub fn hosts_file(&self, ip: IpAddr) -> String {
+        let mut hosts = format!(
+            "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
+             fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n\
+             {ip}\t{}\n",
+            self.hostname
+        );
+        if !self.host_aliases.is_empty() {
+            hosts.push_str("\n# Entries added by HostAliases.\n");
+        }
+        for (ip, names) in &self.host_aliases {
+            hosts.push_str(&format!("{ip}\t{}\n", names.join("\t")));
+        }
+        hosts
+    }
+}
+
 /// A two-way stream of bytes to a port in a pod.
 pub type Connection = Box<dyn ReadWrite>;
 

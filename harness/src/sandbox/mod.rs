@@ -189,7 +189,7 @@ impl Pod {
         let spec = PodSpec {
             hostname: settings.hostname.clone(),
             ip: POD_IP,
-            hosts: hosts_file(settings),
+            hosts: settings.hosts_file(POD_IP.into()),
             share_process_namespace: settings.share_process_namespace,
         };
         pod.link
@@ -257,23 +257,6 @@ fn unexpected(message: io::Result<Option<(Reply, Option<OwnedFd>)>>) -> StartErr
 fn blocking(socket: &OwnedFd) -> nix::Result<()> {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     fcntl(socket, FcntlArg::F_SETFL(OFlag::empty())).map(|_| ())
-}
-
-/// What the kubelet writes into `/etc/hosts` of every container.
-fn hosts_file(settings: &PodSettings) -> String {
-    let mut hosts = format!(
-        "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
-         fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n\
-         {POD_IP}\t{}\n",
-        settings.hostname
-    );
-    if !settings.host_aliases.is_empty() {
-        hosts.push_str("\n# Entries added by HostAliases.\n");
-    }
-    for (ip, names) in &settings.host_aliases {
-        hosts.push_str(&format!("{ip}\t{}\n", names.join("\t")));
-    }
-    hosts
 }
 
 impl Link {

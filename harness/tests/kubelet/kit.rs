@@ -274,6 +274,8 @@ impl Runtime for Handle {
         Ok(Box::new(ours))
     }
 
+    fn kill(&self) {}
+
     async fn end(&self) {}
 }
 

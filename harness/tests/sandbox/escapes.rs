@@ -6,7 +6,8 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 
 use linux_keyutils::{KeyPermissionsBuilder, KeyRing, KeyRingIdentifier, Permission};
 
-use crate::kit::{self, SUPERVISOR, has_a_single_id, pod, run, sandbox};
+use crate::machine::{SUPERVISOR, sandbox};
+use crate::pods::kit::{self, has_a_single_id, pod, run};
 
 /// What comes of an attempt that leads nowhere, whoever makes it: an error of the kernel, an empty
 /// file, what belongs to the container itself.

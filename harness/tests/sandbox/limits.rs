@@ -2,7 +2,8 @@
 
 use harness::engine::Engine;
 
-use crate::kit::{pod, sandbox};
+use crate::machine::sandbox;
+use crate::pods::kit::pod;
 
 /// Whether limits are enforced here, and a test that needs them can be run.
 async fn enforced(test: &str) -> bool {

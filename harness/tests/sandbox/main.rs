@@ -5,13 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(target_os = "linux")]
 
-mod containers;
-mod endings;
 mod escapes;
-mod identities;
-mod kit;
-mod lifecycle;
 mod limits;
-mod network;
+mod machine;
+#[path = "../pods/mod.rs"]
+mod pods;
+mod single_id;
 mod traces;
-mod volumes;

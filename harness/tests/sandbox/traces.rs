@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::kit::pod;
+use crate::pods::kit::pod;
 
 /// The processes of this machine that have `mark` among their arguments.
 fn processes_with(mark: &str) -> usize {

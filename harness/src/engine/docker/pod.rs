@@ -5,30 +5,30 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::{Stream, StreamExt};
 use pause::{Answer, VOLUMES, WireFile};
 use testcontainers::bollard::Docker;
+use testcontainers::bollard::container::LogOutput;
 use testcontainers::bollard::errors::Error as DockerError;
 use testcontainers::bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use testcontainers::bollard::models::{
-    HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
     MountVolumeOptionsDriverConfig,
 };
 use testcontainers::bollard::query_parameters::{
-    InspectContainerOptions, KillContainerOptions, LogsOptions, WaitContainerOptions,
+    AttachContainerOptions, CreateContainerOptions, InspectContainerOptions, KillContainerOptions,
+    StartContainerOptions, WaitContainerOptions,
 };
-use testcontainers::core::client::ClientError;
 use testcontainers::runners::AsyncRunner;
-use testcontainers::{
-    ContainerAsync, ContainerRequest, GenericImage, ImageExt, TestcontainersError,
-};
+use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -118,12 +118,8 @@ impl Pod {
             }),
             ..volume_mount(run, &volume.name)
         });
-        let aliases = settings.host_aliases.iter();
-        let hosts =
-            aliases.flat_map(|(ip, names)| names.iter().map(move |name| format!("{name}:{ip}")));
         let host = HostConfig {
             mounts: Some(mounts.collect()),
-            extra_hosts: Some(hosts.collect()),
             ipc_mode: Some("shareable".to_owned()),
             ..host_config(&RIGHTS.map(str::to_owned))
         };
@@ -141,13 +137,13 @@ impl Pod {
                 .with_user("0:0")
                 .start()
         };
-        let pause = match start(&[LOW_PORTS, IPV6]).await {
+        let container = match start(&[LOW_PORTS, IPV6]).await {
             // The kernel may have no IPv6 at all.
             Err(error) if error.to_string().contains("ipv6") => start(&[LOW_PORTS]).await,
             started => started,
         };
-        let pause = pause.context("Docker does not start the pause container")?;
-        let id = pause.id().to_owned();
+        let container = container.context("Docker does not start the pause container")?;
+        let id = container.id().to_owned();
         let link = Link::new(docker, &id).await?;
         let found = docker
             .inspect_container(&id, None::<InspectContainerOptions>)
@@ -162,8 +158,10 @@ impl Pod {
         let ip = ip.context(
             "the pause container has no address; does Docker have its network `bridge`?",
         )?;
+        let hosts = pause::Request::Hosts(settings.hosts_file(ip));
+        link.ask(&hosts).await.context("cannot write /etc/hosts")?;
         let mut keepers = JoinSet::new();
-        keepers.spawn(keep_pause(docker.clone(), pause));
+        keepers.spawn(keep_pause(docker.clone(), container));
         Ok(Self {
             docker: docker.clone(),
             run: run.to_owned(),
@@ -268,6 +266,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Docker's id of an image: the digest of its configuration, or of its manifest where it keeps
+/// images in containerd. By that, what runs is what was built, whatever bears its name now.
+fn digest(image: &Image, containerd: bool) -> &str {
+    if containerd {
+        &image.manifest_digest
+    } else {
+        &image.id
+    }
+}
+
+fn container_name(run: &str, name: &str) -> String {
+    format!("sidecar-workbook-{run}-{name}")
+}
+
 fn volume_name(run: &str, volume: &str) -> String {
     format!("sidecar-workbook-{run}-{volume}")
 }
@@ -298,13 +310,17 @@ fn in_memory(capacity: u64) -> MountVolumeOptionsDriverConfig {
     }
 }
 
-/// What all containers have in common: no right that is not given, and logs that keep every byte.
+/// What all containers have in common: no right that is not given, and a log that takes little room,
+/// for whoever asks `docker logs`.
 fn host_config(capabilities: &[String]) -> HostConfig {
-    let log = [("max-size", "1g"), ("max-file", "1"), ("compress", "false")];
+    let log = [
+        ("max-size", "20m"),
+        ("max-file", "1"),
+        ("compress", "false"),
+    ];
     HostConfig {
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(capabilities.to_vec()),
-        // Docker's other driver, `json-file`, keeps text only.
         log_config: Some(HostConfigLogConfig {
             typ: Some("local".to_owned()),
             config: Some(
@@ -326,53 +342,61 @@ fn request(
     program: &str,
     host: HostConfig,
 ) -> ContainerRequest<GenericImage> {
-    // By its digest, so that what runs is what was built, whatever bears its name now.
-    let digest = if containerd {
-        &image.manifest_digest
-    } else {
-        &image.id
-    };
+    let digest = digest(image, containerd);
     let (algorithm, digest) = digest.split_once(':').unwrap_or(("sha256", digest));
     GenericImage::new(algorithm, digest)
         .with_entrypoint(program)
-        .with_container_name(format!("sidecar-workbook-{run}-{name}"))
+        .with_container_name(container_name(run, name))
         .with_label(RUN, run)
         .with_startup_timeout(START)
         .with_host_config_modifier(move |config| *config = host.clone())
 }
 
 /// Holds the pause container until it has ended, and removes it.
-async fn keep_pause(docker: Docker, pause: ContainerAsync<GenericImage>) {
-    let _ = exit_code(&docker, pause.id()).await;
+async fn keep_pause(docker: Docker, container: ContainerAsync<GenericImage>) {
+    let _ = exit_code(&docker, container.id()).await;
     // Where it cannot be removed, the next run finds it.
-    let _ = pause.rm().await;
+    let _ = container.rm().await;
 }
 
 /// Looks after a container: passes on what it prints, tells how it ended, and removes it.
 async fn keep(
     docker: Docker,
-    container: ContainerAsync<GenericImage>,
+    container: String,
+    said: Said,
     output: DuplexStream,
     exited: oneshot::Sender<ExitStatus>,
 ) {
-    let id = container.id().to_owned();
-    let lines = pass_on(&docker, &id, output);
     let end = async {
-        let code = exit_code(&docker, &id).await;
+        let Ok(code) = exit_code(&docker, &container).await else {
+            return;
+        };
         let found = docker
-            .inspect_container(&id, None::<InspectContainerOptions>)
+            .inspect_container(&container, None::<InspectContainerOptions>)
             .await;
         let state = found.ok().and_then(|found| found.state);
-        if let Ok(code) = code {
-            // The kubelet may have given up.
-            let _ = exited.send(ExitStatus {
-                code,
-                out_of_memory: state.is_some_and(|state| state.oom_killed == Some(true)),
-            });
-        }
+        // The kubelet may have given up.
+        let _ = exited.send(ExitStatus {
+            code,
+            out_of_memory: state.is_some_and(|state| state.oom_killed == Some(true)),
+        });
     };
-    tokio::join!(lines, end);
-    let _ = container.rm().await;
+    tokio::join!(pass_on(said, output), end);
+    // Where it cannot be removed, the end of the pod tries again, and then the next run.
+    let _ = remains::remove_container(&docker, &container).await;
+}
+
+/// What a process prints, as Docker sends it.
+type Said = Pin<Box<dyn Stream<Item = Result<LogOutput, DockerError>> + Send>>;
+
+/// Passes on what a process prints, to its last byte.
+async fn pass_on(mut said: Said, mut output: DuplexStream) {
+    while let Some(Ok(part)) = said.next().await {
+        if output.write_all(&part.into_bytes()).await.is_err() {
+            // Nobody reads it any more.
+            return;
+        }
+    }
 }
 
 /// Waits for the end of a container.
@@ -389,37 +413,6 @@ async fn exit_code(docker: &Docker, container: &str) -> Result<i32, DockerError>
     }
 }
 
-/// Passes on what a container prints, to its last byte.
-async fn pass_on(docker: &Docker, container: &str, mut output: DuplexStream) {
-    let options = |follow| LogsOptions {
-        follow,
-        stdout: true,
-        stderr: true,
-        tail: "all".to_owned(),
-        ..LogsOptions::default()
-    };
-    let mut passed = 0_usize;
-    // Daemons before 23.0 can stop to follow a log before its last line. So when the container has
-    // ended, its log is read again, and all is passed on that was not.
-    for follow in [true, false] {
-        let mut log = docker.logs(container, Some(options(follow)));
-        let mut at = 0;
-        while let Some(Ok(part)) = log.next().await {
-            let part = part.into_bytes();
-            let known = passed.saturating_sub(at).min(part.len());
-            at += part.len();
-            if output.write_all(&part[known..]).await.is_err() {
-                // Nobody reads it any more.
-                return;
-            }
-            passed = passed.max(at);
-        }
-        if follow {
-            let _ = exit_code(docker, container).await;
-        }
-    }
-}
-
 fn failed(step: impl Into<String>, error: &anyhow::Error) -> StartError {
     StartError {
         step: step.into(),
@@ -427,17 +420,8 @@ fn failed(step: impl Into<String>, error: &anyhow::Error) -> StartError {
     }
 }
 
-/// What Docker says of a container that does not start, without the words of its client.
-fn why(error: TestcontainersError) -> String {
-    match error {
-        TestcontainersError::Client(
-            ClientError::CreateContainer(error) | ClientError::StartContainer(error),
-        ) => said(error),
-        other => other.to_string(),
-    }
-}
-
-fn said(error: DockerError) -> String {
+/// What Docker says of a failure, without the words of its client.
+fn words(error: DockerError) -> String {
     match error {
         DockerError::DockerResponseServerError { message, .. } => message,
         other => other.to_string(),
@@ -514,29 +498,58 @@ impl Runtime for Pod {
             step: "run the container".to_owned(),
             error: "there is no program to run".to_owned(),
         })?;
-        let mut request = request(
-            &spec.image,
-            self.containerd,
-            &self.run,
-            &spec.id,
-            program,
-            host,
-        )
-        .with_user(format!("{}:{}", spec.uid, spec.gid))
-        .with_working_dir(spec.working_dir.to_string_lossy());
-        for (name, value) in &spec.env {
-            request = request.with_env_var(name, value);
-        }
-        let request = request.with_cmd(arguments);
-        let container = request.start().await.map_err(|error| StartError {
+        let env = spec
+            .env
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        let body = ContainerCreateBody {
+            image: Some(digest(&spec.image, self.containerd).to_owned()),
+            entrypoint: Some(vec![program.clone()]),
+            cmd: Some(arguments.to_vec()),
+            env: Some(env.collect()),
+            user: Some(format!("{}:{}", spec.uid, spec.gid)),
+            working_dir: Some(spec.working_dir.to_string_lossy().into_owned()),
+            labels: Some(HashMap::from([(RUN.to_owned(), self.run.clone())])),
+            host_config: Some(host),
+            ..ContainerCreateBody::default()
+        };
+        let refused = |error: DockerError| StartError {
             step: format!("run {program}"),
-            error: why(error),
-        })?;
-        let id = container.id().to_owned();
-        lock(&self.processes).insert(spec.id.clone(), Reference::Container(id));
+            error: words(error),
+        };
+        let name = CreateContainerOptions {
+            name: Some(container_name(&self.run, &spec.id)),
+            ..CreateContainerOptions::default()
+        };
+        let created = self.docker.create_container(Some(name), body).await;
+        let id = created.map_err(refused)?.id;
+        // Before the start, which testcontainers would not let us: no word is lost, and none goes
+        // through a log driver, of which each changes something.
+        let attach = AttachContainerOptions {
+            stream: true,
+            stdout: true,
+            stderr: true,
+            ..AttachContainerOptions::default()
+        };
+        let begin = async {
+            let attached = self.docker.attach_container(&id, Some(attach)).await?;
+            self.docker
+                .start_container(&id, None::<StartContainerOptions>)
+                .await?;
+            Ok(attached.output)
+        };
+        let said: Said = match begin.await {
+            Ok(said) => said,
+            Err(error) => {
+                // The first error is the one to tell.
+                let _ = remains::remove_container(&self.docker, &id).await;
+                return Err(refused(error));
+            }
+        };
+        lock(&self.processes).insert(spec.id.clone(), Reference::Container(id.clone()));
         let (output, printed) = tokio::io::duplex(BUFFER);
         let (exited, exit) = oneshot::channel();
-        lock(&self.keepers).spawn(keep(self.docker.clone(), container, printed, exited));
+        lock(&self.keepers).spawn(keep(self.docker.clone(), id, said, printed, exited));
         Ok(Process {
             id: spec.id,
             output: Box::pin(output),
@@ -553,7 +566,7 @@ impl Runtime for Pod {
                 self.docker
                     .kill_container(&id, Some(options))
                     .await
-                    .map_err(|error| anyhow::anyhow!("cannot signal {process}: {}", said(error)))
+                    .map_err(|error| anyhow::anyhow!("cannot signal {process}: {}", words(error)))
             }
             // The kubelet sends no other.
             Reference::Exec(exec) => self.kill_exec(&exec).await,
@@ -564,7 +577,7 @@ impl Runtime for Pod {
         let step = || format!("run {} in {container}", command.join(" "));
         let refused = |error: DockerError| StartError {
             step: step(),
-            error: said(error),
+            error: words(error),
         };
         let Ok(Reference::Container(id)) = self.reference(container) else {
             return Err(StartError {
@@ -589,10 +602,7 @@ impl Runtime for Pod {
             .start_exec(&exec, None::<StartExecOptions>)
             .await
             .map_err(refused)?;
-        let StartExecResults::Attached {
-            output: mut said, ..
-        } = attached
-        else {
+        let StartExecResults::Attached { output: said, .. } = attached else {
             return Err(StartError {
                 step: step(),
                 error: "Docker did not attach to it".to_owned(),
@@ -603,17 +613,12 @@ impl Runtime for Pod {
             self.execs.fetch_add(1, Ordering::Relaxed)
         );
         lock(&self.processes).insert(name.clone(), Reference::Exec(exec.clone()));
-        let (output, mut printed) = tokio::io::duplex(BUFFER);
+        let (output, printed) = tokio::io::duplex(BUFFER);
         let (exited, exit) = oneshot::channel();
         let (docker, processes, known) =
             (self.docker.clone(), self.processes.clone(), name.clone());
         lock(&self.keepers).spawn(async move {
-            while let Some(Ok(part)) = said.next().await {
-                if printed.write_all(&part.into_bytes()).await.is_err() {
-                    break;
-                }
-            }
-            drop(printed);
+            pass_on(said, printed).await;
             if let Ok(code) = exec_code(&docker, &exec).await {
                 let _ = exited.send(ExitStatus {
                     code,

@@ -72,16 +72,11 @@ fn run(labels: Option<&HashMap<String, String>>) -> Option<&String> {
 /// Removes the containers of a run, and then its volumes.
 pub(super) async fn remove(docker: &Docker, run: &str) -> anyhow::Result<()> {
     let (containers, volumes) = list(docker, &format!("{RUN}={run}")).await?;
-    let force = Some(RemoveContainerOptions {
-        force: true,
-        v: true,
-        ..RemoveContainerOptions::default()
-    });
     let ids = containers
         .iter()
         .filter_map(|container| container.id.as_deref());
-    for removed in join_all(ids.map(|id| docker.remove_container(id, force.clone()))).await {
-        unless_gone(removed)?;
+    for removed in join_all(ids.map(|id| remove_container(docker, id))).await {
+        removed?;
     }
     let names = volumes.iter().map(|volume| volume.name.as_str());
     for removed in
@@ -90,6 +85,16 @@ pub(super) async fn remove(docker: &Docker, run: &str) -> anyhow::Result<()> {
         unless_gone(removed)?;
     }
     Ok(())
+}
+
+/// Removes a container, and ends it before that if it runs.
+pub(super) async fn remove_container(docker: &Docker, id: &str) -> anyhow::Result<()> {
+    let force = RemoveContainerOptions {
+        force: true,
+        v: true,
+        ..RemoveContainerOptions::default()
+    };
+    unless_gone(docker.remove_container(id, Some(force)).await)
 }
 
 /// Somebody else may be removing it, or have done so.

@@ -1,23 +1,23 @@
-//! Runs pods in the sandbox, and tells what happened to them.
+//! Runs pods, and tells what happened to them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use harness::diagnosis::in_words;
-use harness::engine::{Applied, Change, Engine, Event, PodChange, Pods, Sandbox, Target, What};
+use harness::engine::{Applied, Change, Event, PodChange, Pods, Target, What};
 use harness::image::Image;
 use harness::manifest::pod::{ConfigMap, Metadata};
 use harness::manifest::{Manifest, PodSecurity};
+use regex_lite::Regex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::machine;
+
 /// Nothing that a test waits for takes this long, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(100);
-
-/// The program that becomes the supervisor of the tests' pods.
-pub(crate) const SUPERVISOR: &str = env!("CARGO_BIN_EXE_pod-supervisor");
 
 /// The image of `actor`, which does in containers what their arguments say. Whoever may not build
 /// here can be given it: `ACTOR_IMAGE` is then its archive.
@@ -31,17 +31,10 @@ static IMAGES: LazyLock<Vec<Image>> = LazyLock::new(|| {
     harness::image::build(workspace, "actor", &mut |_| {}).unwrap_or_else(|error| panic!("{error}"))
 });
 
-/// The sandbox of this machine and user.
-pub(crate) async fn sandbox() -> Sandbox {
-    Sandbox::new(PathBuf::from(SUPERVISOR))
-        .await
-        .unwrap_or_else(|forbidden| panic!("{forbidden}"))
-}
-
 /// Whether all users of a pod are one to the kernel here, and a test that needs several is left
 /// out.
 pub(crate) async fn has_a_single_id(left_out: &str) -> bool {
-    let single = sandbox().await.ids().is_single();
+    let single = machine::has_a_single_id().await;
     if single {
         eprintln!("left out, since this user has a single id: {left_out}");
     }
@@ -50,7 +43,7 @@ pub(crate) async fn has_a_single_id(left_out: &str) -> bool {
 
 /// Root's user and group, as the image's user sees them in `stat`.
 pub(crate) async fn root() -> &'static str {
-    if sandbox().await.ids().is_single() {
+    if machine::has_a_single_id().await {
         // One id stands for all.
         "65532:0"
     } else {
@@ -83,30 +76,24 @@ pub(crate) fn manifest(spec: &str) -> Manifest {
     Manifest::parse("pod.yaml", &text).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
 }
 
-/// Why the sandbox does not run a pod.
-pub(crate) async fn refused(spec: &str) -> String {
-    match sandbox()
-        .await
-        .apply(&manifest(spec), PodSecurity::Privileged, &images().await)
-        .await
-    {
-        Ok(_) => panic!("this was not refused:\n{spec}"),
-        Err(error) => format!("{error:#}"),
-    }
-}
-
 pub(crate) async fn images() -> Vec<Image> {
     tokio::task::spawn_blocking(|| IMAGES.clone())
         .await
         .expect("the image of actor can be built")
 }
 
+/// Has the engine run a pod.
+pub(crate) async fn apply(spec: &str) -> anyhow::Result<Applied> {
+    let (engine, images) = (machine::engine().await, images().await);
+    engine.load(&images).await?;
+    engine
+        .apply(&manifest(spec), PodSecurity::Privileged, &images)
+        .await
+}
+
 /// Runs a pod.
 pub(crate) async fn pod(spec: &str) -> Running {
-    let applied = sandbox()
-        .await
-        .apply(&manifest(spec), PodSecurity::Privileged, &images().await)
-        .await;
+    let applied = apply(spec).await;
     let Applied { pods, mut events } = applied.unwrap_or_else(|error| panic!("{error:#}\n{spec}"));
     let (told, story) = watch::channel(Vec::new());
     let reader = tokio::spawn(async move {
@@ -268,13 +255,18 @@ impl Story {
         self.0.iter().any(|line| line == what)
     }
 
-    /// Asserts that these happened in this order, with anything between them.
+    /// Asserts that these happened in this order, with anything between them. `…` at the end stands
+    /// for any end.
     #[track_caller]
     pub(crate) fn in_order(&self, expected: &[&str]) {
         let mut rest = self.0.iter();
         for wanted in expected {
+            let is_it = |line: &String| match wanted.strip_suffix('…') {
+                Some(start) => line.starts_with(start),
+                None => line == wanted,
+            };
             assert!(
-                rest.any(|line| line == wanted),
+                rest.any(is_it),
                 "`{wanted}` is not where it should be in\n{self}"
             );
         }
@@ -287,8 +279,11 @@ impl std::fmt::Display for Story {
     }
 }
 
+/// `POD_IP` stands for the pod's address, which not every engine knows beforehand.
 fn in_a_line(event: &Event) -> Option<String> {
-    Some(match &event.what {
+    static POD_IP: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"\b(10\.244|172\.\d+)\.\d+\.\d+\b").unwrap());
+    let line = match &event.what {
         What::Pod(change) => match change {
             PodChange::Initialized => "pod initialized".to_owned(),
             PodChange::Ready(true) => "pod ready".to_owned(),
@@ -309,5 +304,6 @@ fn in_a_line(event: &Event) -> Option<String> {
             change: Change::Line(line),
         } => format!("{name} | {}", line.text()),
         What::Container { name, change } => format!("{name} {}", in_words(change)?),
-    })
+    };
+    Some(POD_IP.replace_all(&line, "POD_IP").into_owned())
 }

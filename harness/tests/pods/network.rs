@@ -1,6 +1,6 @@
 //! The one network of a pod: what reaches what.
 
-use crate::kit::{lines_of, pod, run};
+use super::kit::{lines_of, pod, run};
 
 /// A probe asks the pod's address. Port forwarding, and the containers of the pod, ask `localhost`.
 #[tokio::test]
@@ -30,7 +30,7 @@ volumes: [{name: up, emptyDir: {}}]",
     assert_eq!(story.lines("sidecar")[0], "localhost:7878: HTTP/1.1 200 OK");
     assert!(!story.has("app | GET /probe HTTP/1.1"), "{story}");
     assert!(
-        story.has("app readinessProbe failed: Get \"http://10.244.0.10:7878/probe\": dial tcp 10.244.0.10:7878: connect: connection refused"),
+        story.has("app readinessProbe failed: Get \"http://POD_IP:7878/probe\": dial tcp POD_IP:7878: connect: connection refused"),
         "{story}"
     );
 }
@@ -118,7 +118,7 @@ async fn names_come_from_the_hosts_file() {
     .join("\n");
     for expected in [
         "127.0.0.1\tlocalhost",
-        "10.244.0.10\there",
+        "POD_IP\there",
         "# Entries added by HostAliases.\n127.0.0.7\tother\talias\n10.1.2.3\tfar",
         "/etc/hostname: here",
         "alias:80: HTTP/1.1 200 OK",

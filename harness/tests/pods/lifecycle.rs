@@ -2,7 +2,7 @@
 
 use harness::engine::Target;
 
-use crate::kit::{pod, run};
+use super::kit::{pod, run};
 
 #[tokio::test]
 async fn init_containers_then_sidecars_then_containers() {

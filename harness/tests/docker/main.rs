@@ -1,0 +1,6 @@
+//! The docker engine: what every engine does, and what this one leaves on its daemon.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod machine;
+#[path = "../pods/mod.rs"]
+mod pods;
