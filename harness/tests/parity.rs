@@ -1,15 +1,17 @@
-//! Small pods made to tell engines apart: the sandbox must do with each what a real cluster does.
+//! Small pods made to tell engines apart: every other engine must do with each what a real cluster
+//! does.
 //!
-//! A case is a pod, and what is done while it runs. It is played on both engines, and what each
+//! A case is a pod, and what is done while it runs. It is played on all engines, and what each
 //! container printed and how it ended must be the same, word for word.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(target_os = "linux")]
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use harness::diagnosis::in_words;
-use harness::engine::{Change, Engine, Kind, PodChange, Sandbox, What};
+use harness::engine::{Change, Docker, Engine, Kind, PodChange, Sandbox, What};
 use harness::image::Image;
 use harness::manifest::Manifest;
 use harness::recording::Recording;
@@ -224,6 +226,52 @@ containers:
 wait = { pod = 'succeeded' }",
     ),
     (
+        "what a probe can reach",
+        "containers:
+- {name: everywhere, ACTOR, args: [serve, '0.0.0.0:8080', then, wait], readinessProbe: {httpGet: {port: 8080, path: /probe}, periodSeconds: 1, failureThreshold: 60}}
+- {name: inside, ACTOR, args: [serve, '127.0.0.1:8081', then, wait], readinessProbe: {httpGet: {port: 8081, path: /probe}, periodSeconds: 1, failureThreshold: 60}}
+- {name: by-hand, ACTOR, args: [serve, '127.0.0.1:8082', then, wait], readinessProbe: {exec: {command: [/actor, connect, '127.0.0.1:8082']}, periodSeconds: 1, failureThreshold: 60}}
+- {name: socket, ACTOR, args: [serve, '0.0.0.0:8083', then, wait], readinessProbe: {tcpSocket: {port: 8083}, periodSeconds: 1, failureThreshold: 60}}
+- {name: broken, ACTOR, args: [serve, '0.0.0.0:8084', 404 Not Found, then, wait], readinessProbe: {httpGet: {port: 8084}, periodSeconds: 1, failureThreshold: 60}}
+",
+        "[[step]]
+wait = { container = 'everywhere', state = 'ready' }
+[[step]]
+wait = { container = 'by-hand', state = 'ready' }
+[[step]]
+wait = { container = 'socket', state = 'ready' }
+[[step]]
+wait = { container = 'broken', line = 'GET / HTTP/1.1', times = 2 }",
+    ),
+    (
+        "a probe that fails restarts its container alone",
+        "terminationGracePeriodSeconds: 2
+containers:
+- {name: sick, ACTOR, args: [say, up, then, wait], livenessProbe: {exec: {command: [/actor, exit, '1']}, periodSeconds: 1, failureThreshold: 1}}
+- {name: well, ACTOR, args: [say, up, then, wait], livenessProbe: {exec: {command: [/actor, exit, '0']}, periodSeconds: 1, failureThreshold: 1}}",
+        "[[step]]
+wait = { container = 'sick', state = 'started', times = 2 }",
+    ),
+    (
+        "signals, and one container killed among others",
+        "containers:
+- {name: killed, ACTOR, args: [say, up, then, stay]}
+- {name: told, ACTOR, args: [say, up, then, wait]}
+- {name: other, ACTOR, args: [say, up, then, wait]}",
+        "[[step]]
+wait = { container = 'killed', line = 'up' }
+[[step]]
+wait = { container = 'told', line = 'up' }
+[[step]]
+wait = { container = 'other', line = 'up' }
+[[step]]
+kill = { container = 'killed', signal = 'SIGKILL' }
+wait = { container = 'killed', line = 'up', times = 2 }
+[[step]]
+kill = { container = 'told', signal = 'SIGTERM' }
+wait = { container = 'told', line = 'up', times = 2 }",
+    ),
+    (
         "a program that is not there",
         "restartPolicy: Never
 containers: [{name: app, ACTOR, command: [/none]}]",
@@ -276,11 +324,13 @@ async fn play(plan: &Plan, engine: &dyn Engine) -> String {
     if let Some(failure) = &outcome.failure {
         writeln!(story, "failed: {failure}").unwrap();
     }
-    story.push_str(&tell(&outcome.recording));
+    let has_probes = plan.manifest.text.contains("readinessProbe");
+    story.push_str(&tell(&outcome.recording, has_probes));
     story
 }
 
-fn tell(recording: &Recording) -> String {
+/// Whether a container was ready can be told only of one that stays.
+fn tell(recording: &Recording, tell_ready: bool) -> String {
     let mut story = String::new();
     let mut names = recording.containers();
     names.sort_unstable();
@@ -297,6 +347,11 @@ fn tell(recording: &Recording) -> String {
             let words = words.split(" (StartError)").next().unwrap_or_default();
             writeln!(story, "  {words}").unwrap();
         }
+        if tell_ready {
+            let ready = |(_, change): (_, &Change)| matches!(change, Change::Ready(true));
+            let was = recording.changes(name).any(ready);
+            writeln!(story, "  was ready: {was}").unwrap();
+        }
     }
     let end = recording.events.iter().find_map(|event| match event.what {
         What::Pod(PodChange::Succeeded) => Some("the pod has succeeded"),
@@ -307,45 +362,47 @@ fn tell(recording: &Recording) -> String {
 }
 
 #[tokio::test]
-async fn the_sandbox_does_what_a_cluster_does() {
+async fn every_engine_does_what_a_cluster_does() {
     let images = tokio::task::spawn_blocking(|| {
         harness::image::build(&root(), "actor", &mut |_| {})
             .unwrap_or_else(|error| panic!("{error}"))
     });
     let images = images.await.unwrap();
+    let node_image = std::env::var("WORKBOOK_NODE_IMAGE").ok();
+    let kind = Kind::new(node_image.as_deref(), &mut |line| eprintln!("{line}"))
+        .await
+        .unwrap();
+    let kind: Arc<dyn Engine> = Arc::new(kind);
+    let docker = Docker::new(&root(), |_| {}).await.unwrap();
+    let mut others: Vec<Arc<dyn Engine>> = vec![Arc::new(docker)];
     let sandbox = Sandbox::new(PathBuf::from(env!("CARGO_BIN_EXE_pod-supervisor")))
         .await
         .unwrap_or_else(|forbidden| panic!("{forbidden}"));
     if sandbox.ids().is_single() {
         eprintln!("left out: with a single user id the sandbox refuses some of these pods");
-        return;
+    } else {
+        others.push(Arc::new(sandbox));
     }
-    let node_image = std::env::var("WORKBOOK_NODE_IMAGE").ok();
-    let kind = Kind::new(node_image.as_deref(), &mut |line| eprintln!("{line}"))
-        .await
-        .unwrap();
-    let (sandbox, kind) = (std::sync::Arc::new(sandbox), std::sync::Arc::new(kind));
     let mut cases = JoinSet::new();
     for (name, spec, steps) in CASES {
         let plan = plan(name, spec, steps, &images);
-        let (sandbox, kind) = (sandbox.clone(), kind.clone());
+        let (kind, others) = (kind.clone(), others.clone());
         cases.spawn(async move {
-            let here = play(&plan, sandbox.as_ref()).await;
             let there = play(&plan, kind.as_ref()).await;
-            (plan.name, here, there)
+            let mut differences = String::new();
+            for engine in others {
+                let here = play(&plan, engine.as_ref()).await;
+                let diff = TextDiff::from_lines(&there, &here);
+                let mut diff = diff.unified_diff();
+                let engine = format!("{} on {}", plan.name, engine.kind());
+                differences += &diff.header("the cluster", &engine).to_string();
+            }
+            differences
         });
     }
     let mut differences = String::new();
     while let Some(case) = cases.join_next().await {
-        let (name, here, there) = case.unwrap();
-        if here != there {
-            let diff = TextDiff::from_lines(&there, &here);
-            let diff = diff
-                .unified_diff()
-                .header("the cluster", "the sandbox")
-                .to_string();
-            writeln!(differences, "{name}:\n{diff}").unwrap();
-        }
+        differences += &case.unwrap();
     }
     assert!(differences.is_empty(), "\n{differences}");
 }

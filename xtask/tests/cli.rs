@@ -107,7 +107,6 @@ fn what_the_command_line_gets_wrong_exits_with_2() {
             &["chapter", "2", "--engine", "podman"],
             "there is no engine `podman`",
         ),
-        (&["chapter", "2", "--engine", "docker"], "--engine sandbox"),
         (
             &["chapter", "2", "--bless", "--follow"],
             "cannot be used with",

@@ -216,7 +216,7 @@ impl Manifest {
             }
             if object.kind == "Pod" {
                 pods += 1;
-                if pods == 2 && engine == EngineKind::Sandbox {
+                if pods == 2 && engine != EngineKind::Kind {
                     let what = format!("a second Pod, {}", object.name);
                     problems.push(fields::refusal(
                         object.node.place,

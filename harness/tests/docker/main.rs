@@ -4,3 +4,4 @@
 mod machine;
 #[path = "../pods/mod.rs"]
 mod pods;
+mod remains;

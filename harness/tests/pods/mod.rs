@@ -9,5 +9,6 @@ pub(crate) mod endings;
 pub(crate) mod identities;
 pub(crate) mod kit;
 pub(crate) mod lifecycle;
+pub(crate) mod limits;
 pub(crate) mod network;
 pub(crate) mod volumes;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
@@ -86,7 +86,7 @@ fn merge(images: &[Image], out: &mut dyn io::Write) -> io::Result<()> {
     let mut manifests = Vec::new();
     let mut written = HashSet::new();
     for image in images {
-        let mut archive = image.open_archive()?;
+        let archive = image.open_archive()?;
         copy(archive, &mut merged, &mut manifests, &mut written)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", image.name)))?;
     }

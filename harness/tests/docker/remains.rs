@@ -1,0 +1,128 @@
+//! What the engine leaves on its daemon, and what it proves of the images that it runs.
+
+use std::process::Command;
+
+use harness::engine::{Applied, Engine, RUN_LABEL};
+use harness::manifest::PodSecurity;
+
+use crate::machine::docker;
+use crate::pods::kit::{images, manifest, pod};
+
+const POD: &str = "volumes: [{name: data, emptyDir: {}}]
+initContainers: [{name: sidecar, ACTOR, restartPolicy: Always, args: [wait]}]
+containers: [{name: app, ACTOR, args: [say, up, then, wait], volumeMounts: [{name: data, mountPath: /data}]}]";
+
+/// What Docker's own client says.
+fn ask(arguments: &[&str]) -> Vec<String> {
+    let output = Command::new("docker").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    said.lines().map(ToOwned::to_owned).collect()
+}
+
+/// The containers and volumes of a run.
+fn belongings(run: &str) -> Vec<String> {
+    let label = format!("label={RUN_LABEL}={run}");
+    let mut all = ask(&["ps", "--all", "--filter", &label, "--format", "{{.Names}}"]);
+    all.extend(ask(&[
+        "volume",
+        "ls",
+        "--filter",
+        &label,
+        "--format",
+        "{{.Name}}",
+    ]));
+    all
+}
+
+/// The runs whose containers are there.
+fn runs() -> Vec<String> {
+    let format = format!("{{{{.Label \"{RUN_LABEL}\"}}}}");
+    let label = format!("label={RUN_LABEL}");
+    let mut runs = ask(&["ps", "--all", "--filter", &label, "--format", &format]);
+    runs.sort();
+    runs.dedup();
+    runs
+}
+
+/// The id of a pod's run: its containers can ask for the address of the pod, and Docker knows the
+/// pause container with that address.
+fn run_of(name: &str) -> String {
+    let named = runs().into_iter().find(|run| {
+        let label = format!("label={RUN_LABEL}={run}");
+        let ids = ask(&["ps", "--quiet", "--filter", &label]);
+        let hostnames = ids
+            .iter()
+            .flat_map(|id| ask(&["inspect", "--format", "{{.Config.Hostname}}", id]));
+        hostnames.into_iter().any(|hostname| hostname == name)
+    });
+    named.unwrap_or_else(|| panic!("no run has a pod of the host name {name}"))
+}
+
+#[tokio::test]
+async fn a_pod_leaves_nothing_and_a_living_one_is_left_alone() {
+    let mut pod = pod(&format!("hostname: living\n{POD}")).await;
+    pod.until("app | up").await;
+    let run = run_of("living");
+    // The pause container, two containers and a volume, all with the run's id in their names.
+    let there = belongings(&run);
+    assert_eq!(there.len(), 4, "{there:?}");
+    assert!(there.iter().all(|name| name.contains(&run)), "{there:?}");
+    let image = ask(&[
+        "inspect",
+        "--format",
+        "{{.Image}}",
+        &format!("sidecar-workbook-{run}-app.0"),
+    ]);
+    let built = &images().await[0];
+    assert!(
+        image == [built.id.clone()] || image == [built.manifest_digest.clone()],
+        "{image:?}"
+    );
+    let swept = docker().await.sweep().await.unwrap().join("\n");
+    assert!(!swept.contains(&run), "{swept}");
+    assert_eq!(belongings(&run), there);
+    pod.stop().await;
+    assert_eq!(belongings(&run), [""; 0]);
+}
+
+/// The connection to the daemon breaks when the harness is killed, and so does this one.
+#[test]
+fn a_run_that_was_killed_ends_by_itself_and_is_swept() {
+    let begin = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let run = begin.block_on(async {
+        let (engine, images) = (docker().await, images().await);
+        engine.load(&images).await.unwrap();
+        let manifest = manifest(&format!("hostname: killed\n{POD}"));
+        let applied = engine
+            .apply(&manifest, PodSecurity::Privileged, &images)
+            .await;
+        let Applied { pods, mut events } = applied.unwrap();
+        loop {
+            let event = format!("{:?}", events.recv().await.unwrap());
+            if event.contains("app") && event.contains("Started") {
+                break;
+            }
+        }
+        // Whoever is killed tidies nothing up.
+        std::mem::forget((pods, events));
+        run_of("killed")
+    });
+    begin.shutdown_background();
+    // It waits for the end of the pause container.
+    let label = format!("label={RUN_LABEL}={run}");
+    let pause = format!("sidecar-workbook-{run}-pause");
+    if ask(&["ps", "--filter", &label, "--format", "{{.Names}}"]).contains(&pause) {
+        ask(&["wait", &pause]);
+    }
+    let after = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    // Another test may have swept it already.
+    after.block_on(async { docker().await.sweep().await.unwrap() });
+    assert_eq!(belongings(&run), [""; 0]);
+}
