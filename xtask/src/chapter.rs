@@ -155,7 +155,7 @@ impl Tally {
 
 /// The first Ctrl-C asks the runs to end in order; the second ends this process, and with it
 /// every pod.
-fn watch_for_ctrl_c() -> watch::Receiver<bool> {
+pub(crate) fn watch_for_ctrl_c() -> watch::Receiver<bool> {
     let (ask, asked) = watch::channel(false);
     tokio::spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() {

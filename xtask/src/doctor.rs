@@ -12,12 +12,16 @@ use crate::bench::find;
 use crate::engine::{self, Choice};
 use crate::report::{BAD, BOLD, DIM, GOOD, paragraph};
 
-/// Programs that `cargo xtask bench` compares with, and how to get them on Debian and Ubuntu.
+/// Programs that `cargo xtask bench` compares with, and how to get them; packages are Debian's and
+/// Ubuntu's.
 const PEERS: &[(&str, &str)] = &[
-    ("podman", "podman"),
-    ("nginx", "nginx-light"),
-    ("haproxy", "haproxy"),
+    ("podman", "sudo apt install podman"),
+    ("nginx", "sudo apt install nginx-light"),
+    ("haproxy", "sudo apt install haproxy"),
+    ("kubectl", KUBECTL),
 ];
+/// How to get kubectl, which Debian and Ubuntu have under different names.
+pub(crate) const KUBECTL: &str = "see https://kubernetes.io/docs/tasks/tools/";
 
 /// Looks at everything that a run needs; bad only if no chapter can run here.
 pub(crate) async fn run() -> anyhow::Result<Verdict> {
@@ -48,7 +52,7 @@ pub(crate) async fn run() -> anyhow::Result<Verdict> {
     println!(
         "  {DIM}--{DIM:#} {BOLD}docker{BOLD:#}: this version of the workbook does not run on it yet"
     );
-    for (program, package) in PEERS {
+    for (program, mend) in PEERS {
         match find(program) {
             Some(path) => good(
                 program,
@@ -58,11 +62,7 @@ pub(crate) async fn run() -> anyhow::Result<Verdict> {
                 println!(
                     "  {DIM}--{DIM:#} {BOLD}{program}{BOLD:#}: not here; cargo xtask bench goes without it"
                 );
-                paragraph(
-                    "     ",
-                    5,
-                    &format!("to have it: sudo apt install {package}"),
-                );
+                paragraph("     ", 5, &format!("to have it: {mend}"));
             }
         }
     }
@@ -90,25 +90,11 @@ async fn sandbox() -> bool {
 
 /// What a kind cluster needs. It is compiled when it is asked for, so it is only looked for here.
 async fn kind() {
-    let answer = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).output().ok()?;
-        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        output.status.success().then_some(said)
-    };
-    let docker = answer("docker", &["version", "--format", "{{.Server.Version}}"]);
-    let version = answer("kind", &["version"]);
-    let lacks = [
-        (
-            docker.is_none(),
-            "no Docker daemon answers; https://docs.docker.com/engine/install/ says how to have one",
-        ),
-        (
-            version.is_none(),
-            "kind is not here; to have it: go install sigs.k8s.io/kind@v0.33.0",
-        ),
-    ];
-    if let (Some(docker), Some(version)) = (docker, version) {
+    let lacks = lacks_of_kind();
+    if lacks.is_empty() {
+        let version = answer("kind", &["version"]).unwrap_or_default();
         let version = version.split_whitespace().nth(1).unwrap_or_default();
+        let docker = docker().unwrap_or_default();
         let cluster = if cluster_may_be_up().await {
             "its cluster is up"
         } else {
@@ -120,9 +106,35 @@ async fn kind() {
     println!(
         "  {DIM}--{DIM:#} {BOLD}kind{BOLD:#}: a real cluster, which the chapters can do without"
     );
-    for (_, lack) in lacks.iter().filter(|(lacks, _)| *lacks) {
-        paragraph("     ", 5, lack);
+    for lack in lacks {
+        paragraph("     ", 5, &lack);
     }
+}
+
+/// What a kind cluster needs and this machine lacks, with what would mend it.
+pub(crate) fn lacks_of_kind() -> Vec<String> {
+    let mut lacks = Vec::new();
+    if docker().is_none() {
+        lacks.push(
+            "no Docker daemon answers; https://docs.docker.com/engine/install/ says how to have one"
+                .to_owned(),
+        );
+    }
+    if answer("kind", &["version"]).is_none() {
+        lacks.push("kind is not here; to have it: go install sigs.k8s.io/kind@v0.33.0".to_owned());
+    }
+    lacks
+}
+
+/// The version of the Docker daemon, if one answers.
+fn docker() -> Option<String> {
+    answer("docker", &["version", "--format", "{{.Server.Version}}"])
+}
+
+fn answer(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    output.status.success().then_some(said)
 }
 
 fn good(name: &str, what: &str) {
