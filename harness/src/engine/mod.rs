@@ -138,6 +138,26 @@ pub trait Pods: Send + Sync {
     fn missing(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// Waits until the engine no longer learns what happens to the pods, and says why in one line,
+    /// with what would help. Then the machine is at fault, and the run can neither succeed nor fail.
+    async fn lost(&self) -> String {
+        std::future::pending().await
+    }
+
+    /// What else there is for who looks into a run that failed, once the pods have ended.
+    fn evidence(&self) -> Vec<Evidence> {
+        Vec::new()
+    }
+}
+
+/// A file that tells of a run what its recording does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// The file's name.
+    pub name: &'static str,
+    /// What is in it.
+    pub content: Vec<u8>,
 }
 
 /// A container of a pod.
