@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::diagnosis::{About, Failure};
-use crate::engine::{Applied, Change, Engine, Event, PodChange, Pods, Target, What};
+use crate::engine::{Applied, Change, Engine, Event, Evidence, PodChange, Pods, Target, What};
 use crate::image::Image;
 use crate::manifest::Manifest;
 use crate::manifest::pod::{ConfigMap, Metadata};
@@ -51,6 +51,11 @@ pub struct Outcome {
     pub comparisons: Vec<Comparison>,
     /// Someone asked it to end before it had.
     pub interrupted: bool,
+    /// Why the engine no longer knows what happens to the pods, and what would help: the machine is
+    /// at fault.
+    pub lost: Option<String>,
+    /// What the engine has for who looks into a failure.
+    pub evidence: Vec<Evidence>,
 }
 
 impl Outcome {
@@ -58,7 +63,10 @@ impl Outcome {
     #[must_use]
     pub fn is_as_recorded(&self) -> bool {
         let same = |comparison: &Comparison| comparison.verdict == snapshot::Verdict::Same;
-        self.failure.is_none() && !self.interrupted && self.comparisons.iter().all(same)
+        self.failure.is_none()
+            && !self.interrupted
+            && self.lost.is_none()
+            && self.comparisons.iter().all(same)
     }
 }
 
@@ -114,19 +122,24 @@ impl Plan {
         let done = conductor.conduct().await;
         let interrupted = matches!(done, Err(Break::Interrupted));
         conductor.finish().await;
-        let recording = conductor.recording;
+        let (recording, evidence) = (conductor.recording, conductor.evidence);
+        let mut lost = None;
         let mut failure = match done {
             Err(Break::Failed(failure)) => Some(*failure),
             Ok(()) => self
                 .check_orders(&recording)
                 .or_else(|| self.check_images(&recording)),
             Err(Break::Interrupted) => None,
+            Err(Break::Lost(why)) => {
+                lost = Some(why);
+                None
+            }
         };
         if let Some(failure) = &mut failure {
             failure.explain(&recording, &self.manifest, &self.images);
         }
         let mut comparisons = Vec::new();
-        if failure.is_none() && !interrupted {
+        if failure.is_none() && !interrupted && lost.is_none() {
             let folder = self.chapter.snapshots(&self.name);
             for (container, cut) in &self.scenario.snapshots {
                 comparisons.push(snapshot::compare(&folder, container, cut, &recording)?);
@@ -137,6 +150,8 @@ impl Plan {
             failure,
             comparisons,
             interrupted,
+            lost,
+            evidence,
         })
     }
 
@@ -156,7 +171,17 @@ impl Plan {
     ) -> anyhow::Result<Outcome> {
         let mut conductor = self.start(engine, interrupt, observe).await?;
         let served = conductor.pods.clone().map(serve);
-        while !conductor.over && conductor.step_over_event().await.is_ok() {}
+        let mut lost = None;
+        while !conductor.over {
+            match conductor.step_over_event().await {
+                Ok(()) => {}
+                Err(Break::Lost(why)) => {
+                    lost = Some(why);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
         if let Some(served) = served {
             served.abort();
             // It holds the pods until it is gone.
@@ -167,7 +192,9 @@ impl Plan {
             recording: conductor.recording,
             failure: None,
             comparisons: Vec::new(),
-            interrupted: true,
+            interrupted: lost.is_none(),
+            lost,
+            evidence: conductor.evidence,
         })
     }
 
@@ -198,7 +225,6 @@ impl Plan {
                 self.name
             );
         }
-        engine.load(&self.images).await?;
         let Applied { pods, events } = engine
             .apply(&self.manifest, self.scenario.pod_security, &self.images)
             .await?;
@@ -210,6 +236,7 @@ impl Plan {
             observe,
             interrupt,
             over: false,
+            evidence: Vec::new(),
             deadline: Instant::now() + self.scenario.timeout,
         })
     }
@@ -274,6 +301,8 @@ impl Plan {
 enum Break {
     Failed(Box<Failure>),
     Interrupted,
+    /// The engine no longer learns what happens.
+    Lost(String),
 }
 
 impl From<Failure> for Break {
@@ -299,6 +328,7 @@ struct Conductor<'a> {
     interrupt: watch::Receiver<bool>,
     /// The pod has ended by itself.
     over: bool,
+    evidence: Vec<Evidence>,
     deadline: Instant,
 }
 
@@ -432,7 +462,15 @@ impl Conductor<'_> {
             // Nothing will happen any more; the caller's judgement or deadline ends this.
             std::future::pending::<()>().await;
         }
+        let pods = self.pods.clone();
+        let lost = async {
+            match pods {
+                Some(pods) => pods.lost().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            why = lost => Err(Break::Lost(why)),
             event = self.events.recv() => {
                 match event {
                     Some(event) => self.record(event),
@@ -467,6 +505,7 @@ impl Conductor<'_> {
                 }
             }
             self.recording.incomplete.extend(pods.missing());
+            self.evidence = pods.evidence();
             drop(pods);
         }
         while let Some(event) = self.events.recv().await {

@@ -358,6 +358,15 @@ async fn failure(engine: &Kind, image: &str, container: &str, spec: &str, wait: 
         images(&CHAPTER_2).await,
     );
     let outcome = run(engine, &plan).await.unwrap();
+    let [events] = outcome.evidence.as_slice() else {
+        panic!("{:?}", outcome.evidence)
+    };
+    let events: serde_json::Value = serde_json::from_slice(&events.content).unwrap();
+    let of_pod = |event: &serde_json::Value| event["involvedObject"]["name"] == "broken";
+    assert!(
+        events["kind"] == "EventList" && events["items"].as_array().unwrap().iter().any(of_pod),
+        "{events}"
+    );
     outcome.failure.expect("the run fails")
 }
 

@@ -76,6 +76,7 @@ pub(crate) async fn run(args: &ChapterArgs) -> anyhow::Result<Verdict> {
     }
     let begin = Instant::now();
     let mut tally = Tally::default();
+    let mut lost = None;
     for round in 0..args.repeat {
         let mut runs = JoinSet::new();
         for plan in &plans {
@@ -109,10 +110,14 @@ pub(crate) async fn run(args: &ChapterArgs) -> anyhow::Result<Verdict> {
             if args.bless {
                 bless(&plan, &outcome)?;
             }
+            lost = lost.or(outcome.lost);
         }
-        if tally.interrupted {
+        if tally.interrupted || lost.is_some() {
             break;
         }
+    }
+    if let Some(why) = lost {
+        anyhow::bail!(why);
     }
     if words {
         if args.repeat > 1 {
@@ -155,7 +160,7 @@ impl Tally {
 
 /// The first Ctrl-C asks the runs to end in order; the second ends this process, and with it
 /// every pod.
-fn watch_for_ctrl_c() -> watch::Receiver<bool> {
+pub(crate) fn watch_for_ctrl_c() -> watch::Receiver<bool> {
     let (ask, asked) = watch::channel(false);
     tokio::spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() {
@@ -204,26 +209,42 @@ async fn build(workspace: &Workspace, plans: &mut [Plan], words: bool) -> anyhow
     Ok(())
 }
 
-/// The folder of a run's evidence: its recording, and each container's lines.
+/// The folder of a run's evidence: its recording, each container's lines, and, if it did not go as
+/// recorded, what else the engine has.
 fn keep_evidence(workspace: &Workspace, plan: &Plan, outcome: &Outcome) -> anyhow::Result<PathBuf> {
     let folder = workspace
         .output()?
         .join("runs")
         .join(&plan.chapter.folder)
         .join(&plan.name);
-    let write = |name: &str, bytes: &[u8]| {
-        let file = folder.join(name);
-        fs::write(&file, bytes).with_context(|| format!("cannot write {}", file.display()))
-    };
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    write("recording.json", &serde_json::to_vec(&outcome.recording)?)?;
+    let mut files = vec![(
+        "recording.json".to_owned(),
+        serde_json::to_vec(&outcome.recording)?,
+    )];
     for container in outcome.recording.containers() {
         let mut lines = Vec::new();
         for line in outcome.recording.lines(container) {
             lines.extend_from_slice(&line.0);
             lines.push(b'\n');
         }
-        write(&format!("{container}.log"), &lines)?;
+        files.push((format!("{container}.log"), lines));
+    }
+    if !outcome.is_as_recorded() {
+        for evidence in &outcome.evidence {
+            files.push((evidence.name.to_owned(), evidence.content.clone()));
+        }
+    }
+    for (name, bytes) in &files {
+        let file = folder.join(name);
+        fs::write(&file, bytes).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    // What an earlier run has left tells nothing of this one.
+    for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+        let is_new = |(name, _): &(String, Vec<u8>)| entry.file_name() == name.as_str();
+        if !files.iter().any(is_new) {
+            let _ = fs::remove_file(entry.path());
+        }
     }
     Ok(folder)
 }
@@ -238,6 +259,14 @@ fn describe(
     let name = format!("{} {}", plan.chapter.folder, plan.name);
     if outcome.interrupted {
         println!("{BAD}interrupted{BAD:#} {name}");
+        return;
+    }
+    if outcome.lost.is_some() {
+        println!("{BAD}lost{BAD:#} {name} after {}", span(took));
+        println!(
+            "{DIM}what was recorded until then is in {}{DIM:#}",
+            evidence.display()
+        );
         return;
     }
     if let Some(failure) = &outcome.failure {
@@ -280,7 +309,7 @@ fn describe(
 }
 
 fn bless(plan: &Plan, outcome: &Outcome) -> anyhow::Result<()> {
-    if outcome.failure.is_some() || outcome.interrupted {
+    if outcome.failure.is_some() || outcome.interrupted || outcome.lost.is_some() {
         return Ok(());
     }
     for comparison in outcome
@@ -333,6 +362,7 @@ fn as_json(
         "as_recorded": outcome.is_as_recorded(),
         "interrupted": outcome.interrupted,
         "seconds": took.as_secs_f64(),
+        "lost": outcome.lost,
         "failure": outcome.failure.as_ref().map(ToString::to_string),
         "snapshots": snapshots.collect::<Vec<_>>(),
         "incomplete": outcome.recording.incomplete,
@@ -435,7 +465,14 @@ async fn keep(
     }
     let serve = move |pods: Arc<dyn Pods>| forward(pods, forwards.clone());
     let outcome = plan.keep(engine, interrupt, &mut observe, &serve).await?;
-    keep_evidence(&Workspace::find()?, plan, &outcome)?;
+    let evidence = keep_evidence(&Workspace::find()?, plan, &outcome)?;
+    if let Some(why) = outcome.lost {
+        println!(
+            "{DIM}what was recorded until then is in {}{DIM:#}",
+            evidence.display()
+        );
+        anyhow::bail!(why);
+    }
     Ok(Verdict::Good)
 }
 

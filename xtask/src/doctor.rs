@@ -11,12 +11,16 @@ use crate::bench::find;
 use crate::engine::{self, Choice};
 use crate::report::{BAD, BOLD, DIM, GOOD, paragraph};
 
-/// Programs that `cargo xtask bench` compares with, and how to get them on Debian and Ubuntu.
+/// Programs that `cargo xtask bench` compares with, and how to get them; packages are Debian's and
+/// Ubuntu's.
 const PEERS: &[(&str, &str)] = &[
-    ("podman", "podman"),
-    ("nginx", "nginx-light"),
-    ("haproxy", "haproxy"),
+    ("podman", "sudo apt install podman"),
+    ("nginx", "sudo apt install nginx-light"),
+    ("haproxy", "sudo apt install haproxy"),
+    ("kubectl", KUBECTL),
 ];
+/// How to get kubectl, which Debian and Ubuntu have under different names.
+pub(crate) const KUBECTL: &str = "see https://kubernetes.io/docs/tasks/tools/";
 
 /// Looks at everything that a run needs; bad only if no chapter can run here.
 pub(crate) async fn run() -> anyhow::Result<Verdict> {
@@ -43,8 +47,9 @@ pub(crate) async fn run() -> anyhow::Result<Verdict> {
         }
     }
     able &= sandbox().await;
-    docker_and_kind().await;
-    for (program, package) in PEERS {
+    docker();
+    kind().await;
+    for (program, mend) in PEERS {
         match find(program) {
             Some(path) => good(
                 program,
@@ -54,11 +59,7 @@ pub(crate) async fn run() -> anyhow::Result<Verdict> {
                 println!(
                     "  {DIM}--{DIM:#} {BOLD}{program}{BOLD:#}: not here; cargo xtask bench goes without it"
                 );
-                paragraph(
-                    "     ",
-                    5,
-                    &format!("to have it: sudo apt install {package}"),
-                );
+                paragraph("     ", 5, &format!("to have it: {mend}"));
             }
         }
     }
@@ -84,20 +85,24 @@ async fn sandbox() -> bool {
     }
 }
 
-/// What the engines with a Docker daemon need. They are compiled when they are asked for, so it is
-/// only looked for here.
-async fn docker_and_kind() {
-    const NO_DOCKER: &str =
-        "no Docker daemon answers; https://docs.docker.com/engine/install/ says how to have one";
-    const NO_KIND: &str = "kind is not here; to have it: go install sigs.k8s.io/kind@v0.33.0";
-    let docker = engine::docker_version();
-    let kind = engine::ask("kind", &["version"]);
-    match &docker {
+/// What would mend the lack of a Docker daemon.
+const NO_DOCKER: &str =
+    "no Docker daemon answers; https://docs.docker.com/engine/install/ says how to have one";
+
+/// The engines with a Docker daemon are compiled when they are asked for: what they need is only
+/// looked for here.
+fn docker() {
+    match engine::docker_version() {
         Some(version) => good("docker", &format!("Docker {version}; `--engine docker`")),
-        None => optional("docker", "which the chapters can do without", &[NO_DOCKER]),
+        None => lacking("docker", "which the chapters can do without", &[NO_DOCKER]),
     }
-    if let (Some(_), Some(kind)) = (&docker, &kind) {
-        let version = kind.split_whitespace().nth(1).unwrap_or_default();
+}
+
+async fn kind() {
+    let lacks = lacks_of_kind();
+    if lacks.is_empty() {
+        let version = engine::ask("kind", &["version"]).unwrap_or_default();
+        let version = version.split_whitespace().nth(1).unwrap_or_default();
         let cluster = if cluster_may_be_up().await {
             "its cluster is up"
         } else {
@@ -105,18 +110,24 @@ async fn docker_and_kind() {
         };
         good("kind", &format!("{version}; {cluster}"));
     } else {
-        let lacks = [(docker.is_none(), NO_DOCKER), (kind.is_none(), NO_KIND)];
-        let lacks = lacks.into_iter().filter(|(lacks, _)| *lacks);
-        let lacks: Vec<_> = lacks.map(|(_, lack)| lack).collect();
-        optional(
-            "kind",
-            "a real cluster, which the chapters can do without",
-            &lacks,
-        );
+        let what = "a real cluster, which the chapters can do without";
+        lacking("kind", what, &lacks);
     }
 }
 
-fn optional(name: &str, what: &str, lacks: &[&str]) {
+/// What a kind cluster needs and this machine lacks, with what would mend it.
+pub(crate) fn lacks_of_kind() -> Vec<&'static str> {
+    let mut lacks = Vec::new();
+    if engine::docker_version().is_none() {
+        lacks.push(NO_DOCKER);
+    }
+    if engine::ask("kind", &["version"]).is_none() {
+        lacks.push("kind is not here; to have it: go install sigs.k8s.io/kind@v0.33.0");
+    }
+    lacks
+}
+
+fn lacking(name: &str, what: &str, lacks: &[&str]) {
     println!("  {DIM}--{DIM:#} {BOLD}{name}{BOLD:#}: {what}");
     for lack in lacks {
         paragraph("     ", 5, lack);

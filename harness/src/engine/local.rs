@@ -92,7 +92,15 @@ impl Pods for LocalPod {
     }
 
     async fn stop(&self) {
-        self.kubelet.stop().await;
+        tokio::select! {
+            biased;
+            _ = self.runtime.lost() => {}
+            () = self.kubelet.stop() => {}
+        }
         self.runtime.end().await;
+    }
+
+    async fn lost(&self) -> String {
+        self.runtime.lost().await
     }
 }

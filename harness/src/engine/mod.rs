@@ -98,7 +98,8 @@ pub trait Engine: Send + Sync {
     /// Makes images available. One that the engine already has is not sent again.
     async fn load(&self, images: &[Image]) -> anyhow::Result<()>;
 
-    /// Applies the objects of a manifest, in surroundings of their own that enforce `level`.
+    /// Applies the objects of a manifest, in surroundings of their own that enforce `level`, and
+    /// makes its images available meanwhile, as [`Engine::load`] does.
     ///
     /// Fails before anything runs if the engine or the level refuses the manifest.
     async fn apply(
@@ -152,6 +153,26 @@ pub trait Pods: Send + Sync {
     fn missing(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// Waits until the engine no longer learns what happens to the pods, and says why in one line,
+    /// with what would help. Then the machine is at fault, and the run can neither succeed nor fail.
+    async fn lost(&self) -> String {
+        std::future::pending().await
+    }
+
+    /// What else there is for who looks into a run that failed, once the pods have ended.
+    fn evidence(&self) -> Vec<Evidence> {
+        Vec::new()
+    }
+}
+
+/// A file that tells of a run what its recording does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// The file's name.
+    pub name: &'static str,
+    /// What is in it.
+    pub content: Vec<u8>,
 }
 
 /// A container of a pod.

@@ -48,6 +48,12 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Ends every process of the pod, and returns when none is left.
     async fn end(&self);
+
+    /// Waits until nothing is learned of the pod any more, though nobody has ended it, and says why
+    /// in one line, with what would help.
+    async fn lost(&self) -> String {
+        std::future::pending().await
+    }
 }
 
 /// What a pod's surroundings are made from.

@@ -85,7 +85,6 @@ pub(crate) async fn images() -> Vec<Image> {
 /// Has the engine run a pod.
 pub(crate) async fn apply(spec: &str) -> anyhow::Result<Applied> {
     let (engine, images) = (machine::engine().await, images().await);
-    engine.load(&images).await?;
     engine
         .apply(&manifest(spec), PodSecurity::Privileged, &images)
         .await

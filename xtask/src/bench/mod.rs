@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: the workbook beside its peers, in one run, as ratios. Absolute times
 //! depend on the machine and on the moment; ratios of runs that take turns depend on them less.
 
+mod edit_loop;
 mod forward;
 mod pod_start;
 mod ship;
@@ -46,12 +47,19 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
     },
+    /// From a changed line to what its pod prints: kind and sandbox, and docker and kubectl by hand
+    Loop {
+        /// How often each takes its turn
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
 }
 
 /// Measures, and prints.
 pub(crate) async fn run(bench: Bench) -> anyhow::Result<Verdict> {
     match bench {
         Bench::PodStart { rounds } => pod_start::run(rounds).await?,
+        Bench::Loop { rounds } => return edit_loop::run(rounds).await,
         Bench::Ship { lines, rounds } => ship::run(lines, rounds)?,
         Bench::Forward {
             rate,

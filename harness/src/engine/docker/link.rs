@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use pause::{Answer, ERRNO};
 use testcontainers::bollard;
 use testcontainers::bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::io::StreamReader;
 
@@ -26,6 +27,8 @@ const BUFFER: usize = 64 << 10;
 pub(super) struct Link {
     sender: http2::SendRequest<Full<Bytes>>,
     conversation: JoinHandle<()>,
+    /// Closed when the conversation is over.
+    over: watch::Receiver<()>,
 }
 
 impl Drop for Link {
@@ -61,19 +64,28 @@ impl Link {
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(streams))
             .await
             .context("the pause container does not answer")?;
+        let (talking, over) = watch::channel(());
         let conversation = tokio::spawn(async move {
             // Whoever asks something is told that nobody answers.
             let _ = connection.await;
+            drop(talking);
         });
         Ok(Self {
             sender,
             conversation,
+            over,
         })
     }
 
     /// Hangs up, upon which the pause container ends.
     pub(super) fn hang_up(&self) {
         self.conversation.abort();
+    }
+
+    /// Waits for the end of the conversation.
+    pub(super) async fn over(&self) {
+        // Nothing is ever sent: what comes is the end of the sender.
+        let _ = self.over.clone().changed().await;
     }
 
     /// Asks something about a volume.

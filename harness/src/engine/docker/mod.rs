@@ -13,6 +13,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
+use futures_util::future::try_join_all;
 use testcontainers::bollard;
 use testcontainers::bollard::query_parameters::{ImportImageOptions, RemoveImageOptions};
 use testcontainers::core::client::docker_client_instance;
@@ -22,6 +23,7 @@ use super::local::LocalPod;
 use super::{Applied, Engine, EngineKind};
 use crate::image::{Image, PACKAGE_LABEL, Progress};
 use crate::kubelet;
+use crate::kubelet::runtime::Runtime;
 use crate::manifest::{Manifest, PodSecurity};
 use pod::Pod;
 
@@ -191,9 +193,7 @@ impl Engine for Docker {
     }
 
     async fn load(&self, images: &[Image]) -> anyhow::Result<()> {
-        for image in images {
-            self.load_one(image).await?;
-        }
+        try_join_all(images.iter().map(|image| self.load_one(image))).await?;
         Ok(())
     }
 
@@ -206,8 +206,17 @@ impl Engine for Docker {
         manifest.check(EngineKind::Docker, level)?;
         let pod = manifest.pods.first().context("the manifest has no Pod")?;
         let settings = kubelet::settings(pod)?;
-        let runtime = Pod::start(&self.client, &self.pause, self.containerd, &settings).await?;
-        LocalPod::start(Arc::new(runtime), pod, manifest, images)
+        // The pause container begins while the others' images are looked for.
+        let (runtime, loaded) = tokio::join!(
+            Pod::start(&self.client, &self.pause, self.containerd, &settings),
+            self.load(images)
+        );
+        let runtime = Arc::new(runtime?);
+        if let Err(error) = loaded {
+            runtime.end().await;
+            return Err(error);
+        }
+        LocalPod::start(runtime, pod, manifest, images)
     }
 
     async fn sweep(&self) -> anyhow::Result<Vec<String>> {

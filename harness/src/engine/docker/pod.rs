@@ -638,11 +638,28 @@ impl Runtime for Pod {
         self.link.connect(SocketAddr::new(address, port)).await
     }
 
+    async fn lost(&self) -> String {
+        self.link.over().await;
+        if self.ended.load(Ordering::Relaxed) {
+            return std::future::pending().await;
+        }
+        match self.docker.ping().await {
+            Ok(_) => {
+                "the pause container of the pod has ended, which nobody but the harness should \
+                      end; `docker ps --all` and `docker events` may tell more"
+                    .to_owned()
+            }
+            Err(error) => format!(
+                "the Docker daemon no longer answers: {}; start it again",
+                words(error)
+            ),
+        }
+    }
+
     fn kill(&self) {
+        let ended = self.ended.swap(true, Ordering::Relaxed);
         self.link.hang_up();
-        if !self.ended.swap(true, Ordering::Relaxed)
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
+        if !ended && let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let (docker, run) = (self.docker.clone(), self.run.clone());
             // If this does not come to its end, the next run does it.
             runtime.spawn(async move { remains::remove(&docker, &run).await });

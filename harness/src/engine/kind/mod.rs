@@ -5,10 +5,11 @@ mod connection;
 mod follow;
 mod images;
 mod namespace;
+mod pulse;
 mod tool;
 mod watch;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
+use k8s_openapi::List;
 use k8s_openapi::api::core::v1::{self as core, Pod};
 use kube::api::{
     ApiResource, AttachParams, DeleteParams, DynamicObject, Patch, PatchParams, PostParams,
@@ -29,7 +31,7 @@ use tokio::sync::{Mutex, mpsc, watch as value};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Applied, Engine, EngineKind, Pods, Target};
+use super::{Applied, Engine, EngineKind, Evidence, Pods, Target};
 use crate::image::Image;
 use crate::kubelet::runtime::Connection;
 use crate::manifest::pod::ConfigMap;
@@ -40,6 +42,8 @@ use watch::Stage;
 
 /// As many events wait as this.
 const EVENTS: usize = 1024;
+/// The file of the cluster's own events, as `kubectl get events -o json` would have them.
+const EVENTS_FILE: &str = "events.json";
 /// What the cluster calls the one who applies.
 const MANAGER: &str = cluster::NAME;
 /// How long a pod has to end, unless its manifest says otherwise.
@@ -124,16 +128,23 @@ impl Engine for Kind {
         &self,
         manifest: &Manifest,
         level: PodSecurity,
-        _images: &[Image],
+        images: &[Image],
     ) -> anyhow::Result<Applied> {
         manifest.check(EngineKind::Kind, level)?;
         let client = &self.cluster.client;
-        let lease = Lease::new(client, level).await?;
+        // The namespace is furnished while the images are sent.
+        let (lease, loaded) = tokio::join!(Lease::new(client, level), self.load(images));
+        let lease = lease?;
+        if let Err(error) = loaded {
+            lease.remove(client).await;
+            return Err(error);
+        }
         let (sender, events) = mpsc::channel(EVENTS);
         let stopping = value::Sender::new(false);
         let missing = Arc::new(SyncMutex::new(Vec::new()));
         let (started, has_started) = value::channel(HashSet::new());
         let started = Arc::new(started);
+        let told = Arc::new(SyncMutex::new(BTreeMap::new()));
         let stage = Stage {
             client: client.clone(),
             namespace: lease.name.clone(),
@@ -142,6 +153,7 @@ impl Engine for Kind {
             stopping: stopping.subscribe(),
             missing: missing.clone(),
             started,
+            told: told.clone(),
         };
         let mut work = JoinSet::new();
         let (at_work, over) = value::channel(());
@@ -149,6 +161,12 @@ impl Engine for Kind {
         work.spawn(async move {
             watch::watch(stage, pods).await;
             drop(at_work);
+        });
+        let (silent, lost) = value::channel(None);
+        let asked = client.clone();
+        work.spawn(async move {
+            let why = pulse::silence(&asked, pulse::RHYTHM).await;
+            silent.send_replace(Some(why));
         });
         let graces = manifest.pods.iter().map(|pod| {
             let grace = pod.spec.termination_grace_period_seconds;
@@ -167,6 +185,8 @@ impl Engine for Kind {
             started: has_started,
             stopping,
             missing,
+            told,
+            lost,
             over,
             _work: work,
         };
@@ -249,6 +269,10 @@ struct KindPods {
     started: value::Receiver<HashSet<String>>,
     stopping: value::Sender<bool>,
     missing: Arc<SyncMutex<Vec<String>>>,
+    /// The cluster's own events of this run.
+    told: watch::Told,
+    /// Why the cluster is given up, once it is.
+    lost: value::Receiver<Option<String>>,
     /// Closed when all pods have ended and every line of theirs has been sent.
     over: value::Receiver<()>,
     removed: AtomicBool,
@@ -441,6 +465,58 @@ impl Pods for KindPods {
     }
 
     async fn stop(&self) {
+        tokio::select! {
+            biased;
+            // What is left of the run stays in the cluster. Whoever runs something on it when it
+            // answers again finds that, and that its owner is dead.
+            _ = self.lost() => {
+                self.lacks("what has happened since the cluster no longer answers".to_owned());
+                self.removed.store(true, Ordering::Relaxed);
+            }
+            () = self.stop_in_order() => {}
+        }
+    }
+
+    fn missing(&self) -> Vec<String> {
+        self.missing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    async fn lost(&self) -> String {
+        let mut lost = self.lost.clone();
+        let why = lost.wait_for(Option::is_some).await;
+        let Some(why) = why.ok().and_then(|why| why.clone()) else {
+            // The watch over the cluster has ended with the run.
+            return std::future::pending().await;
+        };
+        let limit = pulse::RHYTHM.limit;
+        format!(
+            "the cluster has not answered for {limit:?}: {why}. `cargo xtask cluster status` tells of it, and `cargo \
+             xtask cluster up` starts it again"
+        )
+    }
+
+    fn evidence(&self) -> Vec<Evidence> {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut events: Vec<core::Event> = told.values().cloned().collect();
+        events.sort_by_key(|event| event.last_timestamp.clone().map(|time| time.0));
+        let list = List {
+            items: events,
+            ..List::default()
+        };
+        // What came as JSON can be written as such.
+        let content = serde_json::to_vec_pretty(&list).unwrap_or_default();
+        vec![Evidence {
+            name: EVENTS_FILE,
+            content,
+        }]
+    }
+}
+
+impl KindPods {
+    async fn stop_in_order(&self) {
         if !self.over_already() && !self.stopping.send_replace(true) {
             let mut trouble = None;
             for pod in &self.names {
@@ -463,15 +539,6 @@ impl Pods for KindPods {
         self.remove().await;
     }
 
-    fn missing(&self) -> Vec<String> {
-        self.missing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
-
-impl KindPods {
     fn lacks(&self, what: String) {
         let missing = self.missing.lock();
         missing.unwrap_or_else(PoisonError::into_inner).push(what);

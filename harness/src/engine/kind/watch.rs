@@ -32,7 +32,11 @@ pub(super) struct Stage {
     pub(super) started: Arc<watch::Sender<HashSet<String>>>,
     /// What the recording lacks.
     pub(super) missing: Arc<Mutex<Vec<String>>>,
+    pub(super) told: Told,
 }
+
+/// The cluster's own events, by name, each as it was told last.
+pub(super) type Told = Arc<Mutex<BTreeMap<String, core::Event>>>;
 
 /// News of a pod.
 enum News {
@@ -53,7 +57,10 @@ pub(super) async fn watch(stage: Stage, pods: Vec<pod::Pod>) {
         actors.spawn(PodWatch::new(stage.clone(), &pod).run(receiver));
     }
     let Stage {
-        client, namespace, ..
+        client,
+        namespace,
+        told: known,
+        ..
     } = stage;
     let told = async {
         let pods = Api::<Pod>::namespaced(client.clone(), &namespace);
@@ -80,9 +87,15 @@ pub(super) async fn watch(stage: Stage, pods: Vec<pod::Pod>) {
                     }
                 }
                 event = events.next() => {
-                    let Some(Ok(watcher::Event::Apply(event) | watcher::Event::InitApply(event))) = event else {
+                    let Some(Ok(watcher::Event::Apply(mut event) | watcher::Event::InitApply(mut event))) = event else {
                         continue;
                     };
+                    // Who wrote which field is nobody's question.
+                    event.metadata.managed_fields = None;
+                    known
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .insert(event.name_any(), event.clone());
                     let pod = event.involved_object.name.as_ref();
                     if let Some(sender) = pod.and_then(|pod| news.get(pod)) {
                         let _ = sender.send(News::Event(Box::new(event)));
