@@ -45,6 +45,12 @@ use crate::kubelet::runtime::{
 const START: Duration = Duration::from_secs(300);
 /// What is held of a container's lines that the harness has not read yet, in bytes.
 const BUFFER: usize = 256 << 10;
+/// As many processes as this can a container have, so that one that goes wild spares the machine.
+const PROCESSES: i64 = 1024;
+/// The exit code of a process that SIGKILL has ended.
+const KILLED: i32 = 137;
+/// How long Docker has to learn why the kernel killed a container that has a limit of memory.
+const OOM_NEWS: Duration = Duration::from_millis(500);
 /// The program of the pause container.
 pub(super) const PROGRAM: &str = "/pause";
 /// What the pause container may do as root: give volumes their owners and modes, and write files
@@ -133,7 +139,7 @@ impl Pod {
             };
             request(image, containerd, run, "pause", PROGRAM, host)
                 .with_hostname(&settings.hostname)
-                .with_label(PAUSE, "")
+                .with_label(PAUSE, "true")
                 .with_user("0:0")
                 .start()
         };
@@ -329,6 +335,7 @@ fn host_config(capabilities: &[String]) -> HostConfig {
             ),
         }),
         init: Some(false),
+        pids_limit: Some(PROCESSES),
         ..HostConfig::default()
     }
 }
@@ -363,6 +370,7 @@ async fn keep_pause(docker: Docker, container: ContainerAsync<GenericImage>) {
 async fn keep(
     docker: Docker,
     container: String,
+    limited: bool,
     said: Said,
     output: DuplexStream,
     exited: oneshot::Sender<ExitStatus>,
@@ -371,19 +379,35 @@ async fn keep(
         let Ok(code) = exit_code(&docker, &container).await else {
             return;
         };
-        let found = docker
-            .inspect_container(&container, None::<InspectContainerOptions>)
-            .await;
-        let state = found.ok().and_then(|found| found.state);
         // The kubelet may have given up.
         let _ = exited.send(ExitStatus {
             code,
-            out_of_memory: state.is_some_and(|state| state.oom_killed == Some(true)),
+            out_of_memory: limited
+                && code == KILLED
+                && ran_out_of_memory(&docker, &container).await,
         });
     };
     tokio::join!(pass_on(said, output), end);
     // Where it cannot be removed, the end of the pod tries again, and then the next run.
     let _ = remains::remove_container(&docker, &container).await;
+}
+
+/// Whether a container was killed for its use of memory. The kernel tells Docker of that on another
+/// way than of the container's end, and maybe a moment later.
+async fn ran_out_of_memory(docker: &Docker, container: &str) -> bool {
+    let ask = async {
+        loop {
+            let found = docker
+                .inspect_container(container, None::<InspectContainerOptions>)
+                .await;
+            match found.map(|found| found.state.and_then(|state| state.oom_killed)) {
+                Ok(Some(true)) => return true,
+                Ok(_) => tokio::time::sleep(OOM_NEWS / 20).await,
+                Err(_) => return false,
+            }
+        }
+    };
+    tokio::time::timeout(OOM_NEWS, ask).await.unwrap_or(false)
 }
 
 /// What a process prints, as Docker sends it.
@@ -546,10 +570,18 @@ impl Runtime for Pod {
                 return Err(refused(error));
             }
         };
+        let limited = spec.memory_limit.is_some();
         lock(&self.processes).insert(spec.id.clone(), Reference::Container(id.clone()));
         let (output, printed) = tokio::io::duplex(BUFFER);
         let (exited, exit) = oneshot::channel();
-        lock(&self.keepers).spawn(keep(self.docker.clone(), id, said, printed, exited));
+        lock(&self.keepers).spawn(keep(
+            self.docker.clone(),
+            id,
+            limited,
+            said,
+            printed,
+            exited,
+        ));
         Ok(Process {
             id: spec.id,
             output: Box::pin(output),
