@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anstream::println;
-use harness::engine::cluster_may_be_up;
+use harness::engine::{EngineKind, cluster_may_be_up};
 use harness::workspace::Workspace;
 
 use crate::Verdict;
@@ -67,9 +67,12 @@ pub(crate) async fn run() -> anyhow::Result<Verdict> {
 }
 
 async fn sandbox() -> bool {
-    match engine::open(Choice::Named(harness::engine::EngineKind::Sandbox)).await {
+    match engine::open(Choice::Named(EngineKind::Sandbox)).await {
         Ok(chosen) => {
-            good("sandbox", "works");
+            good(
+                "sandbox",
+                &format!("works; {}", fields(EngineKind::Sandbox)),
+            );
             for note in chosen.engine.notes() {
                 paragraph("     ", 5, &note);
             }
@@ -85,6 +88,15 @@ async fn sandbox() -> bool {
     }
 }
 
+/// How much of a manifest an engine can do, from the table that its refusals are made from.
+fn fields(engine: EngineKind) -> String {
+    let (supported, all) = harness::manifest::fields::supported(engine);
+    format!(
+        "it refuses {} of the {all} fields of a Pod, a ConfigMap and a Secret, by name",
+        all - supported
+    )
+}
+
 /// What would mend the lack of a Docker daemon.
 const NO_DOCKER: &str =
     "no Docker daemon answers; https://docs.docker.com/engine/install/ says how to have one";
@@ -93,7 +105,10 @@ const NO_DOCKER: &str =
 /// looked for here.
 fn docker() {
     match engine::docker_version() {
-        Some(version) => good("docker", &format!("Docker {version}; `--engine docker`")),
+        Some(version) => good(
+            "docker",
+            &format!("Docker {version}; {}", fields(EngineKind::Docker)),
+        ),
         None => lacking("docker", "which the chapters can do without", &[NO_DOCKER]),
     }
 }

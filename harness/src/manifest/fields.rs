@@ -58,6 +58,14 @@ pub fn table() -> &'static BTreeMap<&'static str, Vec<Field>> {
     &TABLE
 }
 
+/// How many fields of the table an engine supports, and how many there are.
+#[must_use]
+pub fn supported(engine: EngineKind) -> (usize, usize) {
+    let fields = table().values().flatten();
+    let supports = |field: &&Field| engine == EngineKind::Kind || field.support != Support::Cluster;
+    (fields.clone().filter(supports).count(), fields.count())
+}
+
 fn read(text: &'static str) -> BTreeMap<&'static str, Vec<Field>> {
     let mut types: BTreeMap<&str, Vec<Field>> = BTreeMap::new();
     let mut current = "";

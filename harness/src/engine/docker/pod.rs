@@ -143,11 +143,15 @@ impl Pod {
                 .with_user("0:0")
                 .start()
         };
-        let container = match start(&[LOW_PORTS, IPV6]).await {
-            // The kernel may have no IPv6 at all.
-            Err(error) if error.to_string().contains("ipv6") => start(&[LOW_PORTS]).await,
-            started => started,
-        };
+        let mut container = start(&[LOW_PORTS, IPV6]).await;
+        if container
+            .as_ref()
+            .is_err_and(|error| error.to_string().contains("ipv6"))
+        {
+            // The kernel has no IPv6 at all.
+            remains::remove(docker, run).await?;
+            container = start(&[LOW_PORTS]).await;
+        }
         let container = container.context("Docker does not start the pause container")?;
         let id = container.id().to_owned();
         let link = Link::new(docker, &id).await?;
