@@ -100,7 +100,8 @@ pub(crate) async fn run(args: &ChapterArgs) -> anyhow::Result<Verdict> {
             let outcome = outcome.with_context(|| {
                 format!("chapter {}, scenario {}", plan.chapter.number, plan.name)
             })?;
-            let evidence = keep_evidence(&workspace, &plan, &outcome)?;
+            let of = (args.repeat > 1).then_some(round);
+            let evidence = keep_evidence(&workspace, &plan, kind, of, &outcome)?;
             tally.add(&outcome);
             if args.json {
                 println!("{}", as_json(&plan, &outcome, took, round, &evidence));
@@ -211,12 +212,24 @@ async fn build(workspace: &Workspace, plans: &mut [Plan], words: bool) -> anyhow
 
 /// The folder of a run's evidence: its recording, each container's lines, and, if it did not go as
 /// recorded, what else the engine has.
-fn keep_evidence(workspace: &Workspace, plan: &Plan, outcome: &Outcome) -> anyhow::Result<PathBuf> {
+fn keep_evidence(
+    workspace: &Workspace,
+    plan: &Plan,
+    engine: EngineKind,
+    round: Option<u32>,
+    outcome: &Outcome,
+) -> anyhow::Result<PathBuf> {
+    // The next round must not write over what tells of a difference.
+    let last = match round {
+        Some(round) if !outcome.is_as_recorded() => format!("{engine}-{}", round + 1),
+        _ => engine.name().to_owned(),
+    };
     let folder = workspace
         .output()?
         .join("runs")
         .join(&plan.chapter.folder)
-        .join(&plan.name);
+        .join(&plan.name)
+        .join(last);
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut files = vec![(
         "recording.json".to_owned(),
@@ -465,7 +478,7 @@ async fn keep(
     }
     let serve = move |pods: Arc<dyn Pods>| forward(pods, forwards.clone());
     let outcome = plan.keep(engine, interrupt, &mut observe, &serve).await?;
-    let evidence = keep_evidence(&Workspace::find()?, plan, &outcome)?;
+    let evidence = keep_evidence(&Workspace::find()?, plan, engine.kind(), None, &outcome)?;
     if let Some(why) = outcome.lost {
         println!(
             "{DIM}what was recorded until then is in {}{DIM:#}",

@@ -30,6 +30,10 @@ use pod::Pod;
 /// The package whose only program is the pause container's.
 const PAUSE: &str = "pause";
 
+/// What is said where Docker cannot be reached.
+const NO_DAEMON: &str = "no Docker daemon answers; is it running, does DOCKER_HOST name it, and may this user speak to it? \
+                         https://docs.docker.com/engine/install/ says how to have one";
+
 /// What is sent of an archive at once, in bytes.
 const CHUNK: usize = 1 << 20;
 
@@ -56,14 +60,9 @@ impl Docker {
         workspace: &Path,
         progress: impl FnMut(Progress<'_>) + Send + 'static,
     ) -> anyhow::Result<Self> {
-        let client = docker_client_instance()
-            .await
-            .context("cannot speak to Docker")?;
+        let client = docker_client_instance().await.context(NO_DAEMON)?;
         // The daemon may be older than the client.
-        let client = client.negotiate_version().await.context(
-            "no Docker daemon answers; https://docs.docker.com/engine/install/ says how to have one, and who may speak \
-             to it",
-        )?;
+        let client = client.negotiate_version().await.context(NO_DAEMON)?;
         let info = client
             .info()
             .await

@@ -70,7 +70,9 @@ pub(super) struct Pod {
     /// The pause container's image, and whether Docker names images by their manifests.
     image: Image,
     containerd: bool,
-    pause: String,
+    /// The pause container, until the pod has ended, and what Docker calls it.
+    pause: Mutex<Option<ContainerAsync<GenericImage>>>,
+    pause_id: String,
     ip: IpAddr,
     share_process_namespace: bool,
     /// What Docker calls the processes that the kubelet knows by name.
@@ -170,19 +172,18 @@ impl Pod {
         )?;
         let hosts = pause::Request::Hosts(settings.hosts_file(ip));
         link.ask(&hosts).await.context("cannot write /etc/hosts")?;
-        let mut keepers = JoinSet::new();
-        keepers.spawn(keep_pause(docker.clone(), container));
         Ok(Self {
             docker: docker.clone(),
             run: run.to_owned(),
             link,
             image: image.clone(),
             containerd,
-            pause: id,
+            pause: Mutex::new(Some(container)),
+            pause_id: id,
             ip,
             share_process_namespace: settings.share_process_namespace,
             processes: Arc::default(),
-            keepers: Mutex::new(keepers),
+            keepers: Mutex::default(),
             execs: AtomicU64::new(0),
             ended: AtomicBool::new(false),
         })
@@ -363,13 +364,6 @@ fn request(
         .with_host_config_modifier(move |config| *config = host.clone())
 }
 
-/// Holds the pause container until it has ended, and removes it.
-async fn keep_pause(docker: Docker, container: ContainerAsync<GenericImage>) {
-    let _ = exit_code(&docker, container.id()).await;
-    // Where it cannot be removed, the next run finds it.
-    let _ = container.rm().await;
-}
-
 /// Looks after a container: passes on what it prints, tells how it ended, and removes it.
 async fn keep(
     docker: Docker,
@@ -500,7 +494,7 @@ impl Runtime for Pod {
     async fn start(&self, spec: ContainerSpec) -> Result<Process, StartError> {
         let mounts = self.mounts(&spec.mounts).await;
         let mounts = mounts.map_err(|error| failed("mount the volumes", &error))?;
-        let of_pause = format!("container:{}", self.pause);
+        let of_pause = format!("container:{}", self.pause_id);
         let mut security = Vec::new();
         if !spec.allow_privilege_escalation {
             security.push("no-new-privileges".to_owned());
@@ -693,12 +687,22 @@ impl Runtime for Pod {
     }
 
     fn kill(&self) {
-        let ended = self.ended.swap(true, Ordering::Relaxed);
+        self.ended.store(true, Ordering::Relaxed);
         self.link.hang_up();
-        if !ended && let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (docker, run) = (self.docker.clone(), self.run.clone());
-            // If this does not come to its end, the next run does it.
-            runtime.spawn(async move { remains::remove(&docker, &run).await });
+        let Some(pause) = lock(&self.pause).take() else {
+            return;
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => {
+                let (docker, run) = (self.docker.clone(), self.run.clone());
+                // If this does not come to its end, the next run does it.
+                runtime.spawn(async move {
+                    let _ = pause.rm().await;
+                    let _ = remains::remove(&docker, &run).await;
+                });
+            }
+            // It has hung up, so the container ends by itself; to drop it takes a runtime.
+            Err(_) => std::mem::forget(pause),
         }
     }
 
@@ -719,9 +723,14 @@ impl Runtime for Pod {
                 .await;
         };
         join_all(containers.into_iter().map(kill)).await;
-        self.link.hang_up();
         let mut keepers = std::mem::take(&mut *lock(&self.keepers));
         while keepers.join_next().await.is_some() {}
+        // Last of the containers: while it is there, nobody takes the run for one that was killed.
+        let pause = lock(&self.pause).take();
+        if let Some(pause) = pause {
+            let _ = pause.rm().await;
+        }
+        self.link.hang_up();
         // Volumes, and containers that did not start. What cannot be removed, the next run removes.
         let _ = remains::remove(&self.docker, &self.run).await;
     }

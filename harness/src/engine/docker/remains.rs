@@ -32,7 +32,9 @@ pub(super) async fn sweep(docker: &Docker) -> anyhow::Result<Vec<String>> {
         let is_pause = labels.is_some_and(|labels| labels.contains_key(PAUSE));
         is_pause
             && match container.state {
-                Some(ContainerSummaryStateEnum::RUNNING) => true,
+                Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::REMOVING) => {
+                    true
+                }
                 Some(ContainerSummaryStateEnum::CREATED) => is_new(container.created.unwrap_or(0)),
                 _ => false,
             }

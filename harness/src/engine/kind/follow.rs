@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long the status may take to tell that a container has ended, after its log has. Asked for
 /// sooner, the log may be that of the next start already.
-const STATUS: Duration = Duration::from_secs(10);
+const STATUS: Duration = Duration::from_secs(60);
 /// The kubelet looks each second whether a container whose log it streams still runs. It is given
 /// some more time to say that the log ends.
 const END_OF_STREAM: Duration = Duration::from_secs(5);
@@ -76,16 +76,27 @@ impl Passed {
         self.0.values().sum()
     }
 
-    /// The second from which on to ask again, and how many lines of what comes are known. One
-    /// second earlier than the last line: another may still come that was printed before it.
-    fn again(&self) -> (Option<Timestamp>, usize) {
+    /// The second from which on to ask again, and what of what comes is known. One second earlier
+    /// than the last line: another may still come that was printed before it.
+    fn again(&self) -> (Option<Timestamp>, Known) {
         let Some((last, _)) = self.0.last_key_value() else {
-            return (None, 0);
+            return (None, Known::default());
         };
         let since = last - 1;
-        let known = self.0.range(since..).map(|(_, lines)| lines).sum();
+        let known = Known {
+            lines: self.0.range(since..).map(|(_, lines)| lines).sum(),
+            last: *last,
+        };
         (Timestamp::from_second(since).ok(), known)
     }
+}
+
+/// The lines at the beginning of a log that are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Known {
+    lines: usize,
+    /// The second of the last of them.
+    last: i64,
 }
 
 /// How a stream was left.
@@ -164,7 +175,10 @@ where
                     if *end.borrow() == End::Last {
                         match self.read_now(false).await {
                             (_, Ok(())) => return Left::Read,
-                            (passed, Err(_)) => reader.known += passed,
+                            (passed, Err(_)) => {
+                                reader.known.lines += passed;
+                                reader.known.last = self.passed.again().1.last;
+                            }
                         }
                     }
                 }
@@ -270,8 +284,8 @@ struct Line {
 /// Reads the lines of a log that are not known yet.
 struct Reader {
     stream: Pin<Box<dyn AsyncBufRead + Send>>,
-    /// How many of the next lines are known.
-    known: usize,
+    /// The next lines that are known.
+    known: Known,
     /// What has been read of the next line.
     line: Vec<u8>,
     place: Place,
@@ -310,11 +324,14 @@ impl Reader {
                 time = Some(at);
             }
             let known = if begin {
-                self.known > 0
+                self.known.lines > 0
             } else {
                 self.place == Place::WithinKnown
             };
-            self.known -= usize::from(begin && known);
+            if known && time.is_some_and(|time| time.as_second() > self.known.last) {
+                return Err(words(b"the log is that of another start"));
+            }
+            self.known.lines -= usize::from(begin && known);
             self.place = match (whole, known) {
                 (true, _) => Place::Begin,
                 (false, true) => Place::WithinKnown,
@@ -386,10 +403,14 @@ mod tests {
 
     use super::*;
 
-    fn reader(log: &'static [u8], known: usize) -> Reader {
+    fn reader(log: &'static [u8], lines: usize) -> Reader {
+        let last: Timestamp = "2026-01-01T00:00:03Z".parse().unwrap();
         Reader {
             stream: Box::pin(log),
-            known,
+            known: Known {
+                lines,
+                last: last.as_second(),
+            },
             line: Vec::new(),
             place: Place::Begin,
             follow: false,
@@ -431,10 +452,19 @@ mod tests {
         // From a second before the last line on, four lines are known.
         let (since, known) = passed.again();
         assert_eq!(since, Some("2026-01-01T00:00:02Z".parse().unwrap()));
-        assert_eq!(known, 4);
+        assert_eq!((known.lines, known.last % 60), (4, 3));
         let again = &LOG[LOG.iter().position(|byte| *byte == b'\n').unwrap() + 1..];
-        assert_eq!(all(reader(again, known)).0, Vec::<Vec<u8>>::new());
-        assert_eq!(all(reader(again, known - 1)).0, [b""]);
+        assert_eq!(all(reader(again, known.lines)).0, Vec::<Vec<u8>>::new());
+        assert_eq!(all(reader(again, known.lines - 1)).0, [b""]);
+    }
+
+    /// A status that tells of a restart can come long after the new log is there.
+    #[test]
+    fn the_log_of_the_next_start_is_not_taken_for_the_rest_of_this_one() {
+        let next = b"2026-01-01T00:00:04Z one\n2026-01-01T00:00:04Z two\n";
+        let (lines, _, error) = all(reader(next, 1));
+        assert_eq!(lines, Vec::<Vec<u8>>::new());
+        assert_eq!(error.as_deref(), Some("the log is that of another start"));
     }
 
     #[test]
