@@ -1,7 +1,7 @@
 //! A pod on a Docker daemon: a pause container that holds the network, containers that join it,
 //! and volumes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -47,10 +47,12 @@ const START: Duration = Duration::from_secs(300);
 const BUFFER: usize = 256 << 10;
 /// As many processes as this can a container have, so that one that goes wild spares the machine.
 const PROCESSES: i64 = 1024;
-/// The exit code of a process that SIGKILL has ended.
-const KILLED: i32 = 137;
-/// How long Docker has to learn why the kernel killed a container that has a limit of memory.
-const OOM_NEWS: Duration = Duration::from_millis(500);
+const SIGKILL: i32 = 9;
+/// The exit code of a process that it has ended.
+const KILLED: i32 = 128 + SIGKILL;
+/// How long Docker has to learn that the kernel killed a container that has a limit of memory, which
+/// nobody else has killed.
+const OOM_NEWS: Duration = Duration::from_secs(3);
 /// The program of the pause container.
 pub(super) const PROGRAM: &str = "/pause";
 /// What the pause container may do as root: give volumes their owners and modes, and write files
@@ -77,11 +79,16 @@ pub(super) struct Pod {
     share_process_namespace: bool,
     /// What Docker calls the processes that the kubelet knows by name.
     processes: Arc<Mutex<HashMap<String, Reference>>>,
+    /// The containers that were sent SIGKILL.
+    killed: Killed,
     /// Each looks after a container, and removes it when it has ended.
     keepers: Mutex<JoinSet<()>>,
     execs: AtomicU64,
     ended: AtomicBool,
 }
+
+/// Containers, as Docker calls them.
+type Killed = Arc<Mutex<HashSet<String>>>;
 
 /// What Docker calls a process.
 #[derive(Clone, Debug)]
@@ -183,6 +190,7 @@ impl Pod {
             ip,
             share_process_namespace: settings.share_process_namespace,
             processes: Arc::default(),
+            killed: Killed::default(),
             keepers: Mutex::default(),
             execs: AtomicU64::new(0),
             ended: AtomicBool::new(false),
@@ -368,7 +376,7 @@ fn request(
 async fn keep(
     docker: Docker,
     container: String,
-    limited: bool,
+    limit: Option<Killed>,
     said: Said,
     output: DuplexStream,
     exited: oneshot::Sender<ExitStatus>,
@@ -380,9 +388,12 @@ async fn keep(
         // The kubelet may have given up.
         let _ = exited.send(ExitStatus {
             code,
-            out_of_memory: limited
-                && code == KILLED
-                && ran_out_of_memory(&docker, &container).await,
+            out_of_memory: match limit {
+                Some(killed) if code == KILLED && !lock(&killed).contains(&container) => {
+                    ran_out_of_memory(&docker, &container).await
+                }
+                _ => false,
+            },
         });
     };
     tokio::join!(pass_on(said, output), end);
@@ -400,7 +411,7 @@ async fn ran_out_of_memory(docker: &Docker, container: &str) -> bool {
                 .await;
             match found.map(|found| found.state.and_then(|state| state.oom_killed)) {
                 Ok(Some(true)) => return true,
-                Ok(_) => tokio::time::sleep(OOM_NEWS / 20).await,
+                Ok(_) => tokio::time::sleep(OOM_NEWS / 100).await,
                 Err(_) => return false,
             }
         }
@@ -568,18 +579,11 @@ impl Runtime for Pod {
                 return Err(refused(error));
             }
         };
-        let limited = spec.memory_limit.is_some();
+        let limit = spec.memory_limit.map(|_| self.killed.clone());
         lock(&self.processes).insert(spec.id.clone(), Reference::Container(id.clone()));
         let (output, printed) = tokio::io::duplex(BUFFER);
         let (exited, exit) = oneshot::channel();
-        lock(&self.keepers).spawn(keep(
-            self.docker.clone(),
-            id,
-            limited,
-            said,
-            printed,
-            exited,
-        ));
+        lock(&self.keepers).spawn(keep(self.docker.clone(), id, limit, said, printed, exited));
         Ok(Process {
             id: spec.id,
             output: Box::pin(output),
@@ -590,6 +594,9 @@ impl Runtime for Pod {
     async fn signal(&self, process: &str, signal: i32) -> anyhow::Result<()> {
         match self.reference(process)? {
             Reference::Container(id) => {
+                if signal == SIGKILL {
+                    lock(&self.killed).insert(id.clone());
+                }
                 let options = KillContainerOptions {
                     signal: signal.to_string(),
                 };

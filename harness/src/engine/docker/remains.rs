@@ -20,7 +20,7 @@ pub(super) const PAUSE: &str = "sidecar-workbook.pause";
 
 /// How long a run may take to start its pause container. What is older and has none that runs is
 /// left over.
-const START: Duration = Duration::from_secs(300);
+const START: Duration = Duration::from_secs(120);
 
 /// Removes the containers and volumes of runs that are over, and says what that was.
 pub(super) async fn sweep(docker: &Docker) -> anyhow::Result<Vec<String>> {
