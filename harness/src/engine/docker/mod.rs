@@ -97,17 +97,6 @@ impl Docker {
         Ok(engine)
     }
 
-    /// Removes what killed runs have left, and the images of the workbook.
-    ///
-    /// # Errors
-    ///
-    /// If the daemon does not answer.
-    async fn forget(&self) -> anyhow::Result<Vec<String>> {
-        let mut removed = remains::sweep(&self.client).await?;
-        removed.extend(remains::forget_images(&self.client).await?);
-        Ok(removed)
-    }
-
     /// Has the daemon load an image, unless it has it, and removes the one that had its name.
     async fn load_one(&self, image: &Image) -> anyhow::Result<()> {
         let before = self.client.inspect_image(&image.name).await.ok();
@@ -223,6 +212,8 @@ impl Engine for Docker {
     }
 
     async fn clean(&self) -> anyhow::Result<Vec<String>> {
-        self.forget().await
+        let mut removed = remains::sweep(&self.client).await?;
+        removed.extend(remains::forget_images(&self.client).await?);
+        Ok(removed)
     }
 }
