@@ -681,11 +681,9 @@ impl Runtime for Pod {
             return std::future::pending().await;
         }
         match self.docker.ping().await {
-            Ok(_) => {
-                "the pause container of the pod has ended, which nobody but the harness should \
-                      end; `docker ps --all` and `docker events` may tell more"
-                    .to_owned()
-            }
+            Ok(_) => "the pause container of the pod has ended, and not by the harness: was it \
+                      removed, or does Docker shut down?"
+                .to_owned(),
             Err(error) => format!(
                 "the Docker daemon no longer answers: {}; start it again",
                 words(error)
