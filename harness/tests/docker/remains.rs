@@ -4,6 +4,7 @@ use std::process::Command;
 
 use harness::engine::{Applied, Engine, RUN_LABEL};
 use harness::manifest::PodSecurity;
+use tokio::sync::Mutex;
 
 use crate::machine::docker;
 use crate::pods::kit::{images, manifest, pod};
@@ -35,32 +36,31 @@ fn belongings(run: &str) -> Vec<String> {
     all
 }
 
-/// The runs whose containers are there.
-fn runs() -> Vec<String> {
-    let format = format!("{{{{.Label \"{RUN_LABEL}\"}}}}");
+/// The id of the run whose pod has this host name, which its pause container has.
+fn run_of(name: &str) -> String {
     let label = format!("label={RUN_LABEL}");
-    let mut runs = ask(&["ps", "--all", "--filter", &label, "--format", &format]);
-    runs.sort();
-    runs.dedup();
-    runs
+    let ids = ask(&["ps", "--quiet", "--filter", &label]);
+    let format = format!("{{{{.Config.Hostname}}}} {{{{index .Config.Labels \"{RUN_LABEL}\"}}}}");
+    // Containers of other tests may be gone by now: what is there is told, and the rest complained of.
+    let output = Command::new("docker")
+        .args(["inspect", "--format", &format])
+        .args(ids)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let run = said
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    run.unwrap_or_else(|| panic!("no run has a pod of the host name {name}:\n{said}"))
+        .to_owned()
 }
 
-/// The id of a pod's run: its containers can ask for the address of the pod, and Docker knows the
-/// pause container with that address.
-fn run_of(name: &str) -> String {
-    let named = runs().into_iter().find(|run| {
-        let label = format!("label={RUN_LABEL}={run}");
-        let ids = ask(&["ps", "--quiet", "--filter", &label]);
-        let hostnames = ids
-            .iter()
-            .flat_map(|id| ask(&["inspect", "--format", "{{.Config.Hostname}}", id]));
-        hostnames.into_iter().any(|hostname| hostname == name)
-    });
-    named.unwrap_or_else(|| panic!("no run has a pod of the host name {name}"))
-}
+/// One test must not sweep while another looks at what is there.
+static SWEEPS: Mutex<()> = Mutex::const_new(());
 
 #[tokio::test]
 async fn a_pod_leaves_nothing_and_a_living_one_is_left_alone() {
+    let _alone = SWEEPS.lock().await;
     let mut pod = pod(&format!("hostname: living\n{POD}")).await;
     pod.until("app | up").await;
     let run = run_of("living");
@@ -89,6 +89,7 @@ async fn a_pod_leaves_nothing_and_a_living_one_is_left_alone() {
 /// The connection to the daemon breaks when the harness is killed, and so does this one.
 #[test]
 fn a_run_that_was_killed_ends_by_itself_and_is_swept() {
+    let _alone = SWEEPS.blocking_lock();
     let begin = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -122,7 +123,6 @@ fn a_run_that_was_killed_ends_by_itself_and_is_swept() {
         .enable_all()
         .build()
         .unwrap();
-    // Another test may have swept it already.
     after.block_on(async { docker().await.sweep().await.unwrap() });
     assert_eq!(belongings(&run), [""; 0]);
 }

@@ -146,7 +146,7 @@ impl Pod {
                 sysctls: Some(sysctls.collect()),
                 ..host.clone()
             };
-            request(image, containerd, run, "pause", PROGRAM, host)
+            request(image, containerd, run, "pause", host)
                 .with_hostname(&settings.hostname)
                 .with_label(PAUSE, "true")
                 .with_user("0:0")
@@ -252,18 +252,11 @@ impl Pod {
             ..host_config(&["KILL".to_owned()])
         };
         let name = format!("kill-{pid}");
-        let killer = request(
-            &self.image,
-            self.containerd,
-            &self.run,
-            &name,
-            PROGRAM,
-            host,
-        )
-        .with_user("0:0")
-        .with_cmd([pause::KILL.to_owned(), pid.to_string()])
-        .start()
-        .await?;
+        let killer = request(&self.image, self.containerd, &self.run, &name, host)
+            .with_user("0:0")
+            .with_cmd([pause::KILL.to_owned(), pid.to_string()])
+            .start()
+            .await?;
         exit_code(&self.docker, killer.id()).await?;
         Ok(killer.rm().await?)
     }
@@ -353,19 +346,17 @@ fn host_config(capabilities: &[String]) -> HostConfig {
     }
 }
 
-/// A container of a run. `host` is all that is taken of its host configuration.
+/// A container of a run that runs the pause container's program. `host` is all that is taken of its host configuration.
 fn request(
     image: &Image,
     containerd: bool,
     run: &str,
     name: &str,
-    program: &str,
     host: HostConfig,
 ) -> ContainerRequest<GenericImage> {
     let digest = digest(image, containerd);
     let (algorithm, digest) = digest.split_once(':').unwrap_or(("sha256", digest));
     GenericImage::new(algorithm, digest)
-        .with_entrypoint(program)
         .with_container_name(container_name(run, name))
         .with_label(RUN, run)
         .with_startup_timeout(START)
