@@ -70,8 +70,7 @@ pub(crate) async fn run(on: On) -> anyhow::Result<Verdict> {
             "{BOLD}cargo {}{BOLD:#} {DIM}on {engine}{DIM:#}",
             arguments.join(" ")
         );
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
+        let status = Command::new(harness::image::cargo())
             .args(arguments)
             .current_dir(&root)
             .env("WORKBOOK_ENGINE", engine.name())

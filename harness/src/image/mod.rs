@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use build::{BuildError, Progress, build, build_tool};
 pub use read::unpack_layer;
-pub use toolchain::{Lack, Toolchain, toolchain};
+pub use toolchain::{Lack, Toolchain, cargo, toolchain};
 
 /// What all images are named, before the colon.
 pub const REPOSITORY: &str = "sidecar-examples";

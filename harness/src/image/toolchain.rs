@@ -210,7 +210,8 @@ fn compiler_targets(workspace: &Path) -> Result<PathBuf, Lack> {
 }
 
 /// The cargo that runs this program, or the one on the path.
-pub(super) fn cargo() -> PathBuf {
+#[must_use]
+pub fn cargo() -> PathBuf {
     env::var_os("CARGO")
         .unwrap_or_else(|| OsString::from("cargo"))
         .into()

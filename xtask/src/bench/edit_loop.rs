@@ -235,8 +235,7 @@ impl Checkout {
     }
 
     fn cargo(&self) -> Command {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
+        let mut command = Command::new(harness::image::cargo());
         command
             .current_dir(self.root())
             .env("CARGO_TARGET_DIR", self.target());

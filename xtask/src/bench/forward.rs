@@ -322,8 +322,7 @@ pub(super) fn optimised() -> anyhow::Result<bool> {
     }
     println!("{DIM}compiling the measuring side with optimisation{DIM:#}");
     let begin = Instant::now();
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = Command::new(harness::image::cargo());
     command
         .args(["run", "--quiet", "--release", "--package", "xtask", "--"])
         .args(std::env::args_os().skip(1));
