@@ -59,12 +59,12 @@ pub(crate) async fn run(args: &ChapterArgs) -> anyhow::Result<Verdict> {
         }
         fact("engine", &format!("{kind} ({})", chosen.why));
     }
-    for left in chosen.engine.sweep().await? {
-        if words {
-            fact("removed", &format!("{left}, left by a run that was killed"));
-        }
+    // The compiler need not wait for the engine.
+    let (swept, ()) =
+        tokio::try_join!(chosen.engine.sweep(), build(&workspace, &mut plans, words))?;
+    for left in swept.iter().filter(|_| words) {
+        fact("removed", &format!("{left}, left by a run that was killed"));
     }
-    build(&workspace, &mut plans, words).await?;
 
     let interrupt = watch_for_ctrl_c();
     let engine: Arc<dyn Engine> = Arc::from(chosen.engine);

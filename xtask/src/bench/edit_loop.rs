@@ -1,8 +1,9 @@
 //! How long it takes from the change of one line of a program until its pod has printed what the
 //! snapshots want and is gone again: with the workbook, and by hand without it.
 //!
-//! By hand means what a reader types who knows the tools: `cargo build` of the changed program,
-//! static and in the profile that the workbook's images have; `docker build`, from scratch and of
+//! By hand means what a reader types who knows the tools: `cargo build --release` of the changed
+//! program, static, in the profile as cargo has it (the workbook's own
+//! is part of what is compared); `docker build`, from scratch and of
 //! that program's image alone; `kind load docker-image`; `kubectl apply` into a namespace that is
 //! there already; `kubectl wait` until the pod is ready; `kubectl logs --follow` until the lines are
 //! there; `kubectl delete`. The last waits until the pod is gone, as it does unless it is told
@@ -451,7 +452,7 @@ impl ByHand {
         let mut command = checkout.cargo();
         command
             .args(["build", "--package", CHAPTER, "--bin", program])
-            .args(["--profile", "image", "--target", target])
+            .args(["--release", "--target", target])
             .arg("--target-dir")
             .arg(&folder)
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
@@ -460,7 +461,7 @@ impl ByHand {
             command.args(["--config", &format!("target.{target}.linker={linker:?}")]);
         }
         runner.run(command).await?;
-        let built = folder.join(target).join("image").join(program);
+        let built = folder.join(target).join("release").join(program);
         fs::copy(&built, self.folder.join(program).join(program))
             .with_context(|| format!("cannot copy {}", built.display()))?;
         Ok(())
