@@ -2,9 +2,8 @@
 //! snapshots want and is gone again: with the workbook, and by hand without it.
 //!
 //! By hand means what a reader types who knows the tools: `cargo build --release` of the changed
-//! program, static, in the profile as cargo has it (the workbook's own
-//! is part of what is compared); `docker build`, from scratch and of
-//! that program's image alone; `kind load docker-image`; `kubectl apply` into a namespace that is
+//! program, static, in the profile as cargo has it (the workbook's own is part of what is
+//! compared); `docker build`, from scratch and of that program's image alone; `kind load docker-image`; `kubectl apply` into a namespace that is
 //! there already; `kubectl wait` until the pod is ready; `kubectl logs --follow` until the lines are
 //! there; `kubectl delete`. The last waits until the pod is gone, as it does unless it is told
 //! otherwise, since the next `kubectl apply` needs the name, and the workbook's run does not end
