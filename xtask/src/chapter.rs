@@ -60,8 +60,8 @@ pub(crate) async fn run(args: &ChapterArgs) -> anyhow::Result<Verdict> {
         fact("engine", &format!("{kind} ({})", chosen.why));
     }
     // The compiler need not wait for the engine.
-    let (swept, ()) =
-        tokio::try_join!(chosen.engine.sweep(), build(&workspace, &mut plans, words))?;
+    let ((), swept) =
+        tokio::try_join!(build(&workspace, &mut plans, words), chosen.engine.sweep())?;
     for left in swept.iter().filter(|_| words) {
         fact("removed", &format!("{left}, left by a run that was killed"));
     }
