@@ -5,7 +5,7 @@
 //! containers as it is told. It ends when the harness does, however that ends, and the kernel
 //! ends with it every process of the pod and forgets every mount, so nothing is left to clean up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -328,13 +328,14 @@ fn serve(socket: &OwnedFd, pod: &Pod) -> i32 {
 }
 
 /// Tells the harness which of its processes have ended. A PID 1 also inherits and buries the
-/// orphans of the pod.
+/// orphans of the pod: it does so before it tells of the container that they were from.
 fn reap(socket: &OwnedFd, pod: &Pod, processes: &mut Processes) -> io::Result<()> {
+    let mut ended = Vec::new();
     loop {
         let (pid, code) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(pid, code)) => (pid, code),
             Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
-            Ok(WaitStatus::StillAlive) | Err(nix::Error::ECHILD) => return Ok(()),
+            Ok(WaitStatus::StillAlive) | Err(nix::Error::ECHILD) => break,
             Ok(_) | Err(nix::Error::EINTR) => continue,
             Err(error) => return Err(error.into()),
         };
@@ -351,12 +352,15 @@ fn reap(socket: &OwnedFd, pod: &Pod, processes: &mut Processes) -> io::Result<()
             let _ = fs::remove_dir(Path::new(ROOTS).join(&id));
         }
         processes.cgroups.remove(&id);
-        send_reply(socket.as_fd(), &Reply::Exited { id, code }, None)?;
+        ended.push(Reply::Exited { id, code });
     }
+    ended
+        .iter()
+        .try_for_each(|reply| send_reply(socket.as_fd(), reply, None))
 }
 
 /// Kills every process of a container, by the mount namespace that they have in common, and
-/// returns when none is left.
+/// returns when all have ended.
 fn end_all_in(mounts: u64) {
     let processes = || {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -364,18 +368,31 @@ fn end_all_in(mounts: u64) {
         pids.map(Pid::from_raw)
             .filter(move |pid| mount_namespace(&pid.to_string()).is_ok_and(|other| other == mounts))
     };
+    // One that ends has left its namespaces before it has ended, and only then can be buried.
+    let mut killed = HashSet::new();
     // One that was about to have a child when it was seen is seen again.
     loop {
         let mut left = false;
         for pid in processes() {
             left = true;
             let _ = kill(pid, Signal::SIGKILL);
+            killed.insert(pid);
         }
-        if !left {
+        killed.retain(|pid| !has_ended(*pid));
+        if !left && killed.is_empty() {
             break;
         }
         std::thread::yield_now();
     }
+}
+
+/// Whether a process is gone, or waits to be buried: proc_pid_stat(5) has its state after its
+/// name, which is in brackets and may hold some.
+fn has_ended(pid: Pid) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| {
+        let state = stat.rsplit_once(") ").map(|(_, fields)| fields);
+        state.is_none_or(|fields| fields.starts_with(['Z', 'X']))
+    })
 }
 
 fn mount_namespace(process: &str) -> io::Result<u64> {
