@@ -86,12 +86,8 @@ pub fn compare(
     let header = cut.header(container);
     let printed = cut.of(recording, container).join("\n");
     let verdict = if file.exists() {
-        let snapshot = Snapshot::from_file(&file).map_err(|error| anyhow::anyhow!("{error}"));
-        let snapshot =
-            snapshot.with_context(|| format!("cannot read the snapshot {}", file.display()))?;
-        let old = snapshot
-            .as_text()
-            .with_context(|| format!("{} is no snapshot of text", file.display()))?;
+        let snapshot = open(&file)?;
+        let old = text(&snapshot, &file)?;
         let new = TextSnapshotContents::new(printed.clone(), TextSnapshotKind::File);
         let old_header = snapshot.metadata().description().unwrap_or_default();
         if old.matches_latest(&new) && old_header == header {
@@ -110,6 +106,27 @@ pub fn compare(
         header,
         printed,
     })
+}
+
+/// The lines that a container must print: its snapshot in `folder`, without the header.
+///
+/// # Errors
+///
+/// If there is no such snapshot, or it cannot be read.
+pub fn read(folder: &Path, container: &str) -> anyhow::Result<String> {
+    let file = folder.join(format!("{container}.snap"));
+    Ok(text(&open(&file)?, &file)?.to_string())
+}
+
+fn open(file: &Path) -> anyhow::Result<Snapshot> {
+    let snapshot = Snapshot::from_file(file).map_err(|error| anyhow::anyhow!("{error}"));
+    snapshot.with_context(|| format!("cannot read the snapshot {}", file.display()))
+}
+
+fn text<'s>(snapshot: &'s Snapshot, file: &Path) -> anyhow::Result<&'s TextSnapshotContents> {
+    snapshot
+        .as_text()
+        .with_context(|| format!("{} is no snapshot of text", file.display()))
 }
 
 fn difference(old: &str, new: &str) -> String {

@@ -80,13 +80,21 @@ impl Workspace {
     ///
     /// # Errors
     ///
-    /// If the current folder cannot be told, which a relative `CARGO_TARGET_DIR` needs.
+    /// As [`target`](Self::target).
     pub fn output(&self) -> anyhow::Result<PathBuf> {
-        let target = match std::env::var_os("CARGO_TARGET_DIR") {
-            Some(folder) => std::path::absolute(folder).context("CARGO_TARGET_DIR")?,
-            None => self.root.join("target"),
-        };
-        Ok(target.join("workbook"))
+        Ok(self.target()?.join("workbook"))
+    }
+
+    /// The folder for all that is built.
+    ///
+    /// # Errors
+    ///
+    /// If the current folder cannot be told, which a relative `CARGO_TARGET_DIR` needs.
+    pub fn target(&self) -> anyhow::Result<PathBuf> {
+        match std::env::var_os("CARGO_TARGET_DIR") {
+            Some(folder) => std::path::absolute(folder).context("CARGO_TARGET_DIR"),
+            None => Ok(self.root.join("target")),
+        }
     }
 
     /// All chapters, by number.

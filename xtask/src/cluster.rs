@@ -32,7 +32,8 @@ const NODE_IMAGE: &str = "WORKBOOK_NODE_IMAGE";
 /// Does it, if need be with a program that is compiled for it.
 #[cfg(not(feature = "kind"))]
 pub(crate) async fn run(_command: Cluster) -> anyhow::Result<Verdict> {
-    crate::engine::run_again_with(harness::engine::EngineKind::Kind).map(|never| match never {})
+    crate::engine::run_again_with(harness::engine::EngineKind::Kind.name())
+        .map(|never| match never {})
 }
 
 #[cfg(feature = "kind")]

@@ -124,7 +124,7 @@ pub(crate) async fn clean_one(kind: EngineKind) -> anyhow::Result<bool> {
         EngineKind::Kind => cfg!(feature = "kind"),
     };
     if !compiled {
-        let program = program_with(kind)?;
+        let program = program_with(kind.name())?;
         let status = Command::new(&program)
             .args(["clean", "--engine", kind.name()])
             .status()
@@ -193,7 +193,7 @@ async fn kind_at(cluster: Cluster) -> anyhow::Result<Option<Box<dyn Engine>>> {
 
 #[cfg(not(feature = "kind"))]
 async fn kind_at(_cluster: Cluster) -> anyhow::Result<Option<Box<dyn Engine>>> {
-    run_again_with(EngineKind::Kind).map(|never| match never {})
+    run_again_with(EngineKind::Kind.name()).map(|never| match never {})
 }
 
 #[cfg(feature = "docker")]
@@ -209,15 +209,15 @@ async fn docker() -> anyhow::Result<Box<dyn Engine>> {
 
 #[cfg(not(feature = "docker"))]
 async fn docker() -> anyhow::Result<Box<dyn Engine>> {
-    run_again_with(EngineKind::Docker).map(|never| match never {})
+    run_again_with(EngineKind::Docker.name()).map(|never| match never {})
 }
 
-/// Compiles this program with an engine in it, and runs that in the place of this one.
-#[cfg(not(all(feature = "docker", feature = "kind")))]
-pub(crate) fn run_again_with(engine: EngineKind) -> anyhow::Result<std::convert::Infallible> {
-    let mut command = Command::new(program_with(engine)?);
+/// Compiles this program with one of its features, and runs that in the place of this one.
+#[cfg(not(all(feature = "book", feature = "docker", feature = "kind")))]
+pub(crate) fn run_again_with(feature: &str) -> anyhow::Result<std::convert::Infallible> {
+    let mut command = Command::new(program_with(feature)?);
     command.args(std::env::args_os().skip(1));
-    if engine != EngineKind::Kind {
+    if feature != EngineKind::Kind.name() {
         command.env(NO_CLUSTER, "1");
     }
     #[cfg(unix)]
@@ -234,23 +234,23 @@ pub(crate) fn run_again_with(engine: EngineKind) -> anyhow::Result<std::convert:
 /// find out again.
 const NO_CLUSTER: &str = "WORKBOOK_NO_CLUSTER";
 
-/// Compiles this program with an engine in it.
-fn program_with(engine: EngineKind) -> anyhow::Result<PathBuf> {
-    let phase = Phase::begin("engine", false);
+/// Compiles this program with one of its features: an engine, or the book.
+fn program_with(feature: &str) -> anyhow::Result<PathBuf> {
+    let phase = Phase::begin("compile", false);
     let mut compiling = Compiling::new(phase.bar());
     let root = Workspace::find()?.root().to_owned();
     let program = harness::image::build_tool(
         &root,
         "xtask",
-        &format!("xtask-{engine}"),
-        engine.name(),
+        &format!("xtask-{feature}"),
+        feature,
         &mut |progress| compiling.show(progress),
     )?;
     let took = phase.end();
     if compiling.parts() > 0 {
         let parts = compiling.parts();
         anstream::eprintln!(
-            "compiled the client of {engine}: {parts} parts, {}",
+            "compiled what {feature} needs: {parts} parts, {}",
             span(took)
         );
     }

@@ -1,6 +1,7 @@
 //! The workbook's command line: it parses, calls the harness, and reports.
 
 mod bench;
+mod book;
 mod chapter;
 mod clean;
 mod cluster;
@@ -57,6 +58,8 @@ enum Command {
     /// The workbook's own kind cluster
     #[command(subcommand)]
     Cluster(cluster::Cluster),
+    /// Builds the book into `target/book`
+    Book(book::BookArgs),
     /// Measures the workbook beside its peers
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -136,6 +139,7 @@ fn run(command: Command) -> anyhow::Result<Verdict> {
         Command::Cluster(command) => runtime.block_on(cluster::run(command)),
         Command::Doctor => runtime.block_on(doctor::run()),
         Command::Test { engine } => runtime.block_on(test::run(engine)),
+        Command::Book(args) => runtime.block_on(book::run(&args)),
         Command::Bench(bench) => runtime.block_on(bench::run(bench)),
         Command::Clean { engine } => runtime.block_on(clean::run(engine)),
     };

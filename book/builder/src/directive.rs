@@ -1,0 +1,245 @@
+//! Directives: the lines of a page that stand for what is included there.
+
+use std::fmt::{self, Display};
+
+/// A part of a page.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Part<'p> {
+    /// Markdown, as written.
+    Text(&'p str),
+    /// A directive, and the number of the line on which it begins.
+    Directive(usize, Directive<'p>),
+}
+
+/// What is included: `{{#name arguments}}`, on a line of its own or over several.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Directive<'p> {
+    /// `{{#code PATH[:ANCHOR] caption}}`: a file, or a region of it.
+    Code {
+        /// From the repository's root.
+        path: &'p str,
+        anchor: Option<&'p str>,
+        caption: &'p str,
+    },
+    /// `{{#output CHAPTER SCENARIO CONTAINER caption}}`: the snapshot of a container's lines.
+    Output {
+        of: Of<'p>,
+        container: &'p str,
+        caption: &'p str,
+    },
+    /// `{{#run COMMAND}}`: what the reader types, a command a line.
+    Run(Vec<&'p str>),
+    /// `{{#pod CHAPTER SCENARIO caption}}`: the figure of a manifest.
+    Pod { of: Of<'p>, caption: &'p str },
+    /// `{{#timeline CHAPTER SCENARIO caption}}`: the figure of a recording.
+    Timeline { of: Of<'p>, caption: &'p str },
+    /// `{{#error MESSAGE}}`: a message of the workbook's own, `{}` where it varies.
+    Error(&'p str),
+    /// `{{#chapters}}`: the list of chapters.
+    Chapters,
+    /// `{{#commands}}`: the help of each command.
+    Commands,
+    /// `{{#fields}}`: which engine supports which field of a manifest.
+    Fields,
+}
+
+/// A chapter's scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Of<'p> {
+    /// The chapter's number or name.
+    pub(crate) chapter: &'p str,
+    pub(crate) scenario: &'p str,
+}
+
+impl Display for Of<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.chapter, self.scenario)
+    }
+}
+
+/// What directives there are, for who mistypes one.
+const FORMS: &str = "\
+    {{#code PATH[:ANCHOR] caption}}, {{#output CHAPTER SCENARIO CONTAINER caption}}, \
+    {{#run COMMAND}}, {{#pod CHAPTER SCENARIO caption}}, {{#timeline CHAPTER SCENARIO caption}}, \
+    {{#error MESSAGE}}, {{#chapters}}, {{#commands}}, {{#fields}}";
+
+/// Divides a page into its parts. What is wrong is given with the number of its line.
+pub(crate) fn divide(page: &str) -> (Vec<Part<'_>>, Vec<(usize, String)>) {
+    let (mut parts, mut problems) = (Vec::new(), Vec::new());
+    let (mut rest, mut line) = (page, 1);
+    while !rest.is_empty() {
+        let text = &rest[..until_directive(rest)];
+        if let Some(at) = text.find("{{#") {
+            let line = line + count_lines(&text[..at]);
+            problems.push((
+                line,
+                "a directive begins at the beginning of a line".to_owned(),
+            ));
+        }
+        if !text.is_empty() {
+            parts.push(Part::Text(text));
+        }
+        rest = &rest[text.len()..];
+        line += count_lines(text);
+        let Some(inner) = rest.strip_prefix("{{#") else {
+            break;
+        };
+        let Some((inner, after)) = end_of(inner) else {
+            problems.push((
+                line,
+                "this directive has no `}}` that ends a line".to_owned(),
+            ));
+            break;
+        };
+        match parse(inner) {
+            Ok(directive) => parts.push(Part::Directive(line, directive)),
+            Err(problem) => problems.push((line, problem)),
+        }
+        line += count_lines(&rest[..rest.len() - after.len()]);
+        rest = after;
+    }
+    (parts, problems)
+}
+
+fn count_lines(text: &str) -> usize {
+    text.matches('\n').count()
+}
+
+fn until_directive(text: &str) -> usize {
+    if text.starts_with("{{#") {
+        return 0;
+    }
+    text.find("\n{{#").map_or(text.len(), |at| at + 1)
+}
+
+/// What is before the `}}` that ends a line, and what follows that.
+fn end_of(text: &str) -> Option<(&str, &str)> {
+    text.match_indices("}}").find_map(|(at, end)| {
+        let after = &text[at + end.len()..];
+        (after.is_empty() || after.starts_with('\n')).then_some((&text[..at], after))
+    })
+}
+
+fn parse(inner: &str) -> Result<Directive<'_>, String> {
+    let (name, rest) = word(inner);
+    let of = |rest| {
+        let (chapter, rest) = needed(name, rest)?;
+        let (scenario, rest) = needed(name, rest)?;
+        Ok::<_, String>((Of { chapter, scenario }, rest))
+    };
+    Ok(match name {
+        "code" => {
+            let (file, caption) = needed(name, rest)?;
+            let (path, anchor) = match file.split_once(':') {
+                Some((path, anchor)) => (path, Some(anchor)),
+                None => (file, None),
+            };
+            Directive::Code {
+                path,
+                anchor,
+                caption,
+            }
+        }
+        "output" => {
+            let (of, rest) = of(rest)?;
+            let (container, caption) = needed(name, rest)?;
+            Directive::Output {
+                of,
+                container,
+                caption,
+            }
+        }
+        "run" => {
+            let lines = rest.lines().map(str::trim);
+            let commands: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+            if commands.is_empty() {
+                return Err(lacks(name));
+            }
+            Directive::Run(commands)
+        }
+        "pod" => {
+            let (of, caption) = of(rest)?;
+            Directive::Pod { of, caption }
+        }
+        "timeline" => {
+            let (of, caption) = of(rest)?;
+            Directive::Timeline { of, caption }
+        }
+        "error" if !rest.is_empty() => Directive::Error(rest),
+        "chapters" if rest.is_empty() => Directive::Chapters,
+        "commands" if rest.is_empty() => Directive::Commands,
+        "fields" if rest.is_empty() => Directive::Fields,
+        _ => return Err(format!("`{{{{#{inner}}}}}` is none of {FORMS}")),
+    })
+}
+
+fn word(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let end = text.find(char::is_whitespace).unwrap_or(text.len());
+    (&text[..end], text[end..].trim())
+}
+
+fn needed<'p>(name: &str, rest: &'p str) -> Result<(&'p str, &'p str), String> {
+    match word(rest) {
+        ("", _) => Err(lacks(name)),
+        found => Ok(found),
+    }
+}
+
+fn lacks(name: &str) -> String {
+    format!("`{{{{#{name}}}}}` lacks an argument; there are {FORMS}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_divided_into_text_and_directives() {
+        let page = "# A\n\n{{#code a/b.rs:main What it proves.}}\n\nText.\n{{#run\n  one\n  two\n}}\n{{#chapters}}";
+        let (parts, problems) = divide(page);
+        assert_eq!(problems, []);
+        let of_b = Directive::Code {
+            path: "a/b.rs",
+            anchor: Some("main"),
+            caption: "What it proves.",
+        };
+        assert_eq!(
+            parts,
+            [
+                Part::Text("# A\n\n"),
+                Part::Directive(3, of_b),
+                Part::Text("\n\nText.\n"),
+                Part::Directive(6, Directive::Run(vec!["one", "two"])),
+                Part::Text("\n"),
+                Part::Directive(10, Directive::Chapters),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_message_may_hold_braces() {
+        let (parts, problems) = divide("{{#error no {} in {}}}\n");
+        assert_eq!(problems, []);
+        assert_eq!(
+            parts[0],
+            Part::Directive(1, Directive::Error("no {} in {}"))
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        for (page, line, what) in [
+            ("a\n{{#cod x}}\n", 2, "is none of {{#code"),
+            ("\n\n{{#output 2 healthy}}\n", 3, "lacks an argument"),
+            ("{{#run}}", 1, "lacks an argument"),
+            ("a {{#chapters}}\n", 1, "beginning of a line"),
+            ("{{#chapters\n", 1, "no `}}`"),
+        ] {
+            let (_, problems) = divide(page);
+            assert_eq!(problems.len(), 1, "{page}: {problems:?}");
+            assert_eq!(problems[0].0, line, "{page}");
+            assert!(problems[0].1.contains(what), "{page}: {problems:?}");
+        }
+    }
+}

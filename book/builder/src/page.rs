@@ -1,0 +1,258 @@
+//! Pages: each directive becomes what it stands for, and whatever is typed where it should be
+//! included is found.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use anyhow::{Context, ensure};
+use harness::engine::EngineKind;
+use harness::manifest::fields::{self, Support};
+use harness::workspace::{Chapter, Workspace};
+use mdbook_markdown::pulldown_cmark::{Event, Tag};
+use mdbook_markdown::{MarkdownOptions, new_cmark_parser};
+
+use crate::directive::{Directive, Of, Part, divide};
+use crate::{CommandLine, listing};
+
+/// What pages are made from, and what they have shown.
+pub(crate) struct Pages<'w> {
+    workspace: &'w Workspace,
+    program: &'w dyn CommandLine,
+    /// By number.
+    chapters: Vec<Chapter>,
+    /// Regions, as `path:name`.
+    shown: BTreeSet<String>,
+    problems: Vec<String>,
+}
+
+impl<'w> Pages<'w> {
+    pub(crate) fn new(
+        workspace: &'w Workspace,
+        program: &'w dyn CommandLine,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            workspace,
+            program,
+            chapters: workspace.chapters()?,
+            shown: BTreeSet::new(),
+            problems: Vec::new(),
+        })
+    }
+
+    /// What is wrong with the pages, each with its place.
+    pub(crate) fn problems(mut self) -> anyhow::Result<Vec<String>> {
+        let regions = listing::regions(self.workspace.root())?;
+        let unused = regions.difference(&self.shown);
+        self.problems
+            .extend(unused.map(|region| format!("{region}: no page shows this region")));
+        Ok(self.problems)
+    }
+
+    /// A link to each chapter's page, from a page in the folder of pages.
+    pub(crate) fn chapter_links(&self) -> String {
+        let links = self.chapters.iter().map(|chapter| {
+            let Chapter { title, folder, .. } = chapter;
+            format!("- [{title}](chapters/{folder}.md)\n")
+        });
+        links.collect()
+    }
+
+    /// A page with everything that it includes. `path` is from the repository's root.
+    pub(crate) fn expand(&mut self, path: &str, page: &str) -> String {
+        let (parts, problems) = divide(page);
+        for (line, problem) in problems {
+            self.problems.push(format!("{path}:{line}: {problem}"));
+        }
+        // What is typed: the lines keep their numbers.
+        let (mut typed, mut expanded) = (String::new(), String::new());
+        let mut figures = 0;
+        for part in &parts {
+            match part {
+                Part::Text(text) => {
+                    typed.push_str(text);
+                    expanded.push_str(text);
+                }
+                Part::Directive(line, directive) => {
+                    let lines = line.saturating_sub(1 + typed.matches('\n').count());
+                    typed.push_str(&"\n".repeat(lines));
+                    figures += 1;
+                    match self.include(directive, figures) {
+                        Ok(included) => {
+                            let _ = write!(expanded, "\n{}\n", included.trim_end());
+                        }
+                        Err(error) => self.problems.push(format!("{path}:{line}: {error:#}")),
+                    }
+                }
+            }
+        }
+        for (line, problem) in self.typed(&typed) {
+            self.problems.push(format!("{path}:{line}: {problem}"));
+        }
+        expanded
+    }
+
+    /// What is wrong with what was typed, by line.
+    fn typed(&self, text: &str) -> Vec<(usize, String)> {
+        let mut problems = Vec::new();
+        let parser = new_cmark_parser(text, &MarkdownOptions::default());
+        for (event, range) in parser.into_offset_iter() {
+            let problem = match event {
+                Event::Start(Tag::CodeBlock(_)) => Some(TYPED.to_owned()),
+                Event::Html(html) | Event::InlineHtml(html) if html.contains("<pre") => {
+                    Some(TYPED.to_owned())
+                }
+                Event::Code(code) => self
+                    .check_command(&code)
+                    .err()
+                    .map(|error| format!("{error:#}")),
+                _ => None,
+            };
+            let line = 1 + text[..range.start].matches('\n').count();
+            problems.extend(problem.map(|problem| (line, problem)));
+        }
+        problems
+    }
+
+    /// Checks a command of the workbook's own; any other is the reader's shell's.
+    fn check_command(&self, command: &str) -> anyhow::Result<()> {
+        let Some(arguments) = command.strip_prefix("cargo xtask") else {
+            return Ok(());
+        };
+        let checked = self.program.check(arguments.trim());
+        checked.with_context(|| format!("`{command}`"))
+    }
+
+    fn include(&mut self, directive: &Directive<'_>, _number: usize) -> anyhow::Result<String> {
+        Ok(match directive {
+            Directive::Code {
+                path,
+                anchor,
+                caption,
+            } => {
+                let code = listing::read(self.workspace.root(), path, *anchor)?;
+                if let Some(anchor) = anchor {
+                    self.shown.insert(format!("{path}:{anchor}"));
+                }
+                figure(
+                    "code",
+                    &format!("`{path}` {caption}"),
+                    &fenced(language(path), &code),
+                )
+            }
+            Directive::Output {
+                of,
+                container,
+                caption,
+            } => {
+                let printed = self.snapshot(of, container)?;
+                let caption = match *caption {
+                    "" => format!("What `{container}` prints."),
+                    caption => caption.to_owned(),
+                };
+                figure("output", &caption, &fenced("text", &printed))
+            }
+            Directive::Run(commands) => {
+                for command in commands {
+                    self.check_command(command)?;
+                }
+                figure("run", "", &fenced("console", &commands.join("\n")))
+            }
+            Directive::Pod { of, caption } => {
+                let manifest = self.chapter(of)?.manifest(of.scenario)?;
+                figure("pod", caption, &manifest.file)
+            }
+            Directive::Timeline { of, caption } => {
+                let chapter = self.chapter(of)?;
+                figure("timeline", caption, &chapter.name)
+            }
+            Directive::Error(message) => {
+                figure("error", "", &fenced("text", &message.replace("{}", "…")))
+            }
+            Directive::Chapters => self.chapter_links(),
+            Directive::Commands => self.commands(),
+            Directive::Fields => fields(),
+        })
+    }
+
+    /// The chapter of a scenario that there is.
+    fn chapter(&self, of: &Of<'_>) -> anyhow::Result<&Chapter> {
+        let number = of.chapter.parse().ok();
+        let found = self
+            .chapters
+            .iter()
+            .find(|chapter| Some(chapter.number) == number || chapter.name == of.chapter);
+        let chapter = found.with_context(|| format!("there is no chapter `{}`", of.chapter))?;
+        chapter.scenario(of.scenario)?;
+        Ok(chapter)
+    }
+
+    fn snapshot(&self, of: &Of<'_>, container: &str) -> anyhow::Result<String> {
+        let folder = self.chapter(of)?.snapshots(of.scenario);
+        let printed = harness::snapshot::read(&folder, container)?;
+        ensure!(!printed.is_empty(), "{container} prints nothing in {of}");
+        Ok(printed)
+    }
+
+    fn commands(&self) -> String {
+        let mut text = String::new();
+        for (command, help) in self.program.helps() {
+            let _ = write!(text, "## `{command}`\n\n{}\n", fenced("text", &help));
+        }
+        text
+    }
+}
+
+const TYPED: &str =
+    "a listing is included, not typed: use {{#code …}}, {{#output …}} or {{#run …}}";
+
+/// A figure of the page. Its content may be Markdown or HTML.
+fn figure(class: &str, caption: &str, content: &str) -> String {
+    let caption = match caption.trim() {
+        "" => String::new(),
+        caption => format!("<figcaption>\n\n{caption}\n\n</figcaption>\n\n"),
+    };
+    format!("<figure class=\"{class}\">\n\n{caption}{content}\n\n</figure>\n")
+}
+
+/// A code block, fenced by more backticks than it holds.
+fn fenced(language: &str, code: &str) -> String {
+    let longest = code.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest.max(2) + 1);
+    format!("{fence}{language}\n{code}\n{fence}")
+}
+
+fn language(path: &str) -> &str {
+    match path.rsplit_once('.') {
+        Some((_, "rs")) => "rust",
+        Some((_, "toml")) => "toml",
+        Some((_, "yaml" | "yml")) => "yaml",
+        Some((_, "sh")) => "sh",
+        _ => "text",
+    }
+}
+
+/// The fields that only a cluster supports, or supports more values of: what is not in this list
+/// works everywhere.
+fn fields() -> String {
+    let mut text = String::from("| Type | Field | Sandbox and Docker |\n|---|---|---|\n");
+    for (name, fields) in fields::table() {
+        let mut by_support: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for field in fields {
+            let support = match &field.support {
+                Support::All => continue,
+                Support::Cluster => "refused".to_owned(),
+                Support::Only(values) => format!("only `{}`", values.join("`, `")),
+            };
+            by_support.entry(support).or_default().push(field.name);
+        }
+        for (support, fields) in by_support {
+            let _ = writeln!(text, "| `{name}` | `{}` | {support} |", fields.join("`, `"));
+        }
+    }
+    let counts = EngineKind::ALL.iter().map(|engine| {
+        let (supported, all) = fields::supported(*engine);
+        format!("{engine} supports {supported} of {all} fields")
+    });
+    let counts = Vec::from_iter(counts).join(", ");
+    format!("{counts}. Those that an engine refuses:\n\n{text}")
+}

@@ -1,0 +1,5 @@
+//! `cargo xtask` with the book's builder in it.
+
+fn main() -> std::process::ExitCode {
+    xtask::main()
+}
