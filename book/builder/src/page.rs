@@ -196,7 +196,7 @@ impl<'w> Pages<'w> {
     fn commands(&self) -> String {
         let mut text = String::new();
         for (command, help) in self.program.helps() {
-            let _ = write!(text, "## `{command}`\n\n{}\n", fenced("text", &help));
+            let _ = write!(text, "## `{command}`\n\n{}\n", figure("help", "", &fenced("text", &help)));
         }
         text
     }
