@@ -1,8 +1,11 @@
 //! A recording: everything that a run yielded. Snapshots, order checks, figures, and what is told
 //! when a run fails are all made from it.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::byte_string::ByteString;
@@ -89,6 +92,29 @@ impl Recording {
             })
     }
 
+    /// The recording as JSON, an event a line.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut whole = serde_json::json!(self);
+        let events = whole["events"].take();
+        let lines = events.as_array().into_iter().flatten();
+        let lines: Vec<_> = lines.map(|event| format!("  {event}")).collect();
+        whole["events"] = serde_json::json!([]);
+        let empty = "\"events\":[]";
+        let full = format!("\"events\":[\n{}\n]", lines.join(",\n"));
+        whole.to_string().replacen(empty, &full, 1) + "\n"
+    }
+
+    /// Reads a recording.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or is no recording.
+    pub fn load(file: &Path) -> anyhow::Result<Self> {
+        let read = || anyhow::Ok(serde_json::from_str(&fs::read_to_string(file)?)?);
+        read().with_context(|| format!("cannot read the recording {}", file.display()))
+    }
+
     /// The names of the containers that something happened to, in the order in which it did.
     #[must_use]
     pub fn containers(&self) -> Vec<&str> {
@@ -101,5 +127,39 @@ impl Recording {
             }
         }
         names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::PodChange;
+
+    /// The pod's name and its change once had the same key.
+    #[test]
+    fn a_recording_is_read_as_it_was_written() {
+        let mut recording = Recording::new("01-test", "healthy", EngineKind::Sandbox);
+        let whats = [
+            What::Pod(PodChange::Ready(true)),
+            What::Container {
+                name: "app".to_owned(),
+                change: Change::Line("\"events\":[] \u{1b}[0m".into()),
+            },
+        ];
+        for (milliseconds, what) in (1..).zip(whats) {
+            recording.add(Event {
+                at: Duration::from_micros(milliseconds * 1500),
+                pod: "pod".to_owned(),
+                what,
+            });
+        }
+        let json = recording.to_json();
+        assert_eq!(json.lines().count(), 4, "{json}");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), &json).unwrap();
+        assert_eq!(
+            Recording::load(file.path()).unwrap().events,
+            recording.events
+        );
     }
 }

@@ -8,7 +8,10 @@ use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
 use crate::manifest::Manifest;
+use crate::manifest::pod::Pod;
+use crate::recording::Recording;
 use crate::scenario::Scenario;
+use crate::snapshot::{self, Verdict};
 
 /// The scenario that a chapter runs unless another one is named.
 pub const HEALTHY: &str = "healthy";
@@ -22,7 +25,7 @@ pub struct Workspace {
 /// A chapter of the workbook.
 #[derive(Clone, Debug)]
 pub struct Chapter {
-    /// Its number, from 1.
+    /// Its number, which its folder's name begins with.
     pub number: u32,
     /// The folder's name, as `02-input-poller`.
     pub folder: String,
@@ -297,5 +300,49 @@ impl Chapter {
     #[must_use]
     pub fn snapshots(&self, scenario: &str) -> PathBuf {
         self.path().join("snapshots").join(scenario)
+    }
+
+    /// The file of a scenario's recording, which the book shows.
+    #[must_use]
+    pub fn recording_path(&self, scenario: &str) -> PathBuf {
+        self.snapshots(scenario).join("recording.json")
+    }
+
+    /// Reads a scenario's recording, the one that its snapshots were made from or one that is
+    /// as good.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or it is not as the snapshots and the manifest say: says what would
+    /// record it again.
+    pub fn recording(&self, scenario: &str) -> anyhow::Result<Recording> {
+        self.read_recording(scenario).with_context(|| {
+            let number = self.number;
+            format!("`cargo xtask chapter {number} --scenario {scenario} --bless` records it again")
+        })
+    }
+
+    fn read_recording(&self, scenario: &str) -> anyhow::Result<Recording> {
+        let file = self.recording_path(scenario);
+        let recording = Recording::load(&file)?;
+        let folder = self.snapshots(scenario);
+        for (container, cut) in &self.scenario(scenario)?.snapshots {
+            let compared = snapshot::compare(&folder, container, cut, &recording)?;
+            ensure!(
+                compared.verdict == Verdict::Same,
+                "{} is not as the snapshot of {container}",
+                file.display()
+            );
+        }
+        let manifest = self.manifest(scenario)?;
+        for name in recording.containers() {
+            let of_pod = |pod: &Pod| pod.spec.all_containers().any(|(_, of)| of.name == name);
+            ensure!(
+                manifest.pods.iter().any(of_pod),
+                "{} has a container {name}, and the manifest has not",
+                file.display()
+            );
+        }
+        Ok(recording)
     }
 }

@@ -233,7 +233,7 @@ fn keep_evidence(
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut files = vec![(
         "recording.json".to_owned(),
-        serde_json::to_vec(&outcome.recording)?,
+        outcome.recording.to_json().into_bytes(),
     )];
     for container in outcome.recording.containers() {
         let mut lines = Vec::new();
@@ -332,6 +332,14 @@ fn bless(plan: &Plan, outcome: &Outcome) -> anyhow::Result<()> {
     {
         comparison.bless()?;
         println!("  new snapshot: {}", comparison.file.display());
+    }
+    // The book shows one recording of many that are as good. It changes only if it must.
+    if plan.chapter.recording(&plan.name).is_err() {
+        let file = plan.chapter.recording_path(&plan.name);
+        fs::create_dir_all(plan.chapter.snapshots(&plan.name))?;
+        fs::write(&file, outcome.recording.to_json())
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        println!("  new recording: {}", file.display());
     }
     // A container that the scenario no longer names leaves no snapshot behind.
     let folder = plan.chapter.snapshots(&plan.name);

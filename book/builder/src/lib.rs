@@ -5,7 +5,9 @@ mod directive;
 mod links;
 mod listing;
 mod page;
+mod pod;
 mod serve;
+mod timeline;
 
 use std::fs;
 use std::path::{Path, PathBuf};

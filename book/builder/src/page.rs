@@ -12,7 +12,7 @@ use mdbook_markdown::pulldown_cmark::{Event, Tag};
 use mdbook_markdown::{MarkdownOptions, new_cmark_parser};
 
 use crate::directive::{Directive, Of, Part, divide};
-use crate::{CommandLine, listing};
+use crate::{CommandLine, listing, pod, timeline};
 
 /// What pages are made from, and what they have shown.
 pub(crate) struct Pages<'w> {
@@ -122,7 +122,7 @@ impl<'w> Pages<'w> {
         checked.with_context(|| format!("`{command}`"))
     }
 
-    fn include(&mut self, directive: &Directive<'_>, _number: usize) -> anyhow::Result<String> {
+    fn include(&mut self, directive: &Directive<'_>, number: usize) -> anyhow::Result<String> {
         Ok(match directive {
             Directive::Code {
                 path,
@@ -159,11 +159,14 @@ impl<'w> Pages<'w> {
             }
             Directive::Pod { of, caption } => {
                 let manifest = self.chapter(of)?.manifest(of.scenario)?;
-                figure("pod", caption, &manifest.file)
+                figure("pod", caption, &pod::draw(&manifest, number))
             }
             Directive::Timeline { of, caption } => {
                 let chapter = self.chapter(of)?;
-                figure("timeline", caption, &chapter.name)
+                let manifest = chapter.manifest(of.scenario)?;
+                let recording = chapter.recording(of.scenario)?;
+                let drawn = timeline::draw(&recording, &manifest, number);
+                figure("timeline", caption, &drawn)
             }
             Directive::Error(message) => {
                 figure("error", "", &fenced("text", &message.replace("{}", "…")))
@@ -196,7 +199,11 @@ impl<'w> Pages<'w> {
     fn commands(&self) -> String {
         let mut text = String::new();
         for (command, help) in self.program.helps() {
-            let _ = write!(text, "## `{command}`\n\n{}\n", figure("help", "", &fenced("text", &help)));
+            let _ = write!(
+                text,
+                "## `{command}`\n\n{}\n",
+                figure("help", "", &fenced("text", &help))
+            );
         }
         text
     }

@@ -10,7 +10,8 @@ use crate::byte_string::ByteString;
 /// Something that happened in a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// When the engine saw it, counted from when the objects were applied.
+    /// When the engine saw it, counted from when the objects were applied; in seconds in JSON.
+    #[serde(with = "seconds")]
     pub at: Duration,
     /// The pod that it happened to.
     pub pod: String,
@@ -24,6 +25,7 @@ pub struct Event {
 #[serde(rename_all = "kebab-case")]
 pub enum What {
     /// Something happened to the pod as a whole.
+    #[serde(rename = "pod-change")]
     Pod(PodChange),
     /// Something happened to one of its containers.
     Container {
@@ -94,4 +96,19 @@ pub enum Change {
     },
     /// It printed a line: its bytes, without the newline.
     Line(ByteString),
+}
+
+/// A duration in JSON: seconds, to the microsecond.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(at: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64((at.as_secs_f64() * 1e6).round() / 1e6)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(from)?).map_err(de::Error::custom)
+    }
 }
