@@ -184,7 +184,10 @@ fn draw_pod(pod: &Pod, number: usize, top: usize, svg: &mut String, words: &mut 
         let _ = write!(words, "{} ", in_words(role, container));
         for mount in &container.volume_mounts {
             let how = if mount.read_only { ", read-only" } else { "" };
-            let row = block.add("path", &format!("{}{how}", mount.mount_path));
+            let row = block.add("path", &mount.mount_path);
+            if mount.read_only {
+                block.add("fact", "read-only");
+            }
             mounts.push((index, row, mount.name.as_str()));
             let _ = write!(
                 words,
