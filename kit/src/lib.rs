@@ -118,6 +118,7 @@ impl Setting for url::Url {
     }
 }
 
+// ANCHOR: told-to-end
 /// Returns when the program is told to end: SIGTERM, which the kubelet sends, or SIGINT, which
 /// Ctrl-C sends.
 ///
@@ -140,6 +141,7 @@ pub fn told_to_end() -> impl Future<Output = ()> {
         }
     }
 }
+// ANCHOR_END: told-to-end
 
 #[cfg(test)]
 mod tests {
