@@ -69,13 +69,6 @@ pub(crate) fn divide(page: &str) -> (Vec<Part<'_>>, Vec<(usize, String)>) {
     let (mut rest, mut line) = (page, 1);
     while !rest.is_empty() {
         let text = &rest[..until_directive(rest)];
-        if let Some(at) = text.find("{{#") {
-            let line = line + count_lines(&text[..at]);
-            problems.push((
-                line,
-                "a directive begins at the beginning of a line".to_owned(),
-            ));
-        }
         if !text.is_empty() {
             parts.push(Part::Text(text));
         }
@@ -233,7 +226,6 @@ mod tests {
             ("a\n{{#cod x}}\n", 2, "is none of {{#code"),
             ("\n\n{{#output 2 healthy}}\n", 3, "lacks an argument"),
             ("{{#run}}", 1, "lacks an argument"),
-            ("a {{#chapters}}\n", 1, "beginning of a line"),
             ("{{#chapters\n", 1, "no `}}`"),
         ] {
             let (_, problems) = divide(page);

@@ -7,6 +7,7 @@ mod listing;
 mod page;
 mod pod;
 mod serve;
+mod theme;
 mod timeline;
 
 use std::fs;
@@ -58,6 +59,9 @@ fn build_with(
     let root = workspace.root().join("book");
     let mut config = Config::from_disk(root.join("book.toml"))?;
     config.build.build_dir = folder.to_owned();
+    let theme = tempfile::tempdir().context("cannot make a folder for the theme")?;
+    theme::write(&root.join("theme"), theme.path())?;
+    config.set("output.html.theme", theme.path())?;
     if let Some(endpoint) = live_reload {
         config.set("output.html.live-reload-endpoint", endpoint)?;
     }

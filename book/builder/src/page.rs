@@ -51,8 +51,13 @@ impl<'w> Pages<'w> {
     /// A link to each chapter's page, from a page in the folder of pages.
     pub(crate) fn chapter_links(&self) -> String {
         let links = self.chapters.iter().map(|chapter| {
-            let Chapter { title, folder, .. } = chapter;
-            format!("- [{title}](chapters/{folder}.md)\n")
+            let Chapter {
+                number,
+                title,
+                folder,
+                ..
+            } = chapter;
+            format!("- [{number}. {title}](chapters/{folder}.md)\n")
         });
         links.collect()
     }
@@ -105,6 +110,12 @@ impl<'w> Pages<'w> {
                     .check_command(&code)
                     .err()
                     .map(|error| format!("{error:#}")),
+                Event::Text(text) if text.contains("{{#") => {
+                    Some("a directive begins at the beginning of a line".to_owned())
+                }
+                Event::Text(text) => words(&text)
+                    .find(|word| UNWANTED.contains(word))
+                    .map(|word| format!("say it without `{word}`")),
                 _ => None,
             };
             let line = 1 + text[..range.start].matches('\n').count();
@@ -211,6 +222,13 @@ impl<'w> Pages<'w> {
 
 const TYPED: &str =
     "a listing is included, not typed: use {{#code …}}, {{#output …}} or {{#run …}}";
+
+/// What tells a reader who does not understand that it is their own fault.
+const UNWANTED: [&str; 4] = ["just", "Just", "simply", "Simply"];
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric())
+}
 
 /// A figure of the page. Its content may be Markdown or HTML.
 fn figure(class: &str, caption: &str, content: &str) -> String {

@@ -1,21 +1,18 @@
 //! Serves the book on this machine, builds it again when a file of it changes, and has the
 //! browser load it again.
 
-use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::routing::get;
-use futures_util::StreamExt;
 use harness::workspace::Workspace;
 use notify::{EventKind, RecursiveMode, Watcher};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::WatchStream;
 use tower_http::services::ServeDir;
 
 use crate::{CommandLine, build_with};
@@ -64,10 +61,8 @@ pub async fn serve(
     }
 
     let (rebuilt, rebuilds) = watch::channel(());
-    let reload = move || {
-        let rebuilds = WatchStream::from_changes(rebuilds.clone());
-        let events = rebuilds.map(|()| Ok::<_, Infallible>(Event::default().data("reload")));
-        std::future::ready(Sse::new(events).keep_alive(KeepAlive::default()))
+    let reload = async move |upgrade: WebSocketUpgrade| {
+        upgrade.on_upgrade(move |page| tell_to_reload(page, rebuilds))
     };
     let app = Router::new()
         .route(&format!("/{RELOAD}"), get(reload))
@@ -85,5 +80,16 @@ pub async fn serve(
             .await
             .context("files are no longer watched")?;
         while let Ok(Some(())) = tokio::time::timeout(SETTLED, changes.recv()).await {}
+    }
+}
+
+/// Has a page load itself again when the book was built again.
+async fn tell_to_reload(mut page: WebSocket, mut rebuilds: watch::Receiver<()>) {
+    tokio::select! {
+        Ok(()) = rebuilds.changed() => {
+            // A page that has been left need not be told.
+            let _ = page.send("reload".into()).await;
+        }
+        _ = page.recv() => {}
     }
 }
