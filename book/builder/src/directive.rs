@@ -107,10 +107,10 @@ fn until_directive(text: &str) -> usize {
 
 /// What is before the `}}` that ends a line, and what follows that.
 fn end_of(text: &str) -> Option<(&str, &str)> {
-    text.match_indices("}}").find_map(|(at, end)| {
-        let after = &text[at + end.len()..];
-        (after.is_empty() || after.starts_with('\n')).then_some((&text[..at], after))
-    })
+    match text.find("}}\n") {
+        Some(end) => Some((&text[..end], &text[end + 2..])),
+        None => Some((text.strip_suffix("}}")?, "")),
+    }
 }
 
 fn parse(inner: &str) -> Result<Directive<'_>, String> {
