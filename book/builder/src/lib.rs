@@ -2,6 +2,7 @@
 //! included from the files that run, and what does not agree with them is an error.
 
 mod directive;
+mod highlight;
 mod links;
 mod listing;
 mod page;

@@ -8,16 +8,19 @@ use anyhow::{Context, ensure};
 use harness::engine::EngineKind;
 use harness::manifest::fields::{self, Support};
 use harness::workspace::{Chapter, Workspace};
+use mdbook_core::utils::escape_html;
 use mdbook_markdown::pulldown_cmark::{Event, Tag};
 use mdbook_markdown::{MarkdownOptions, new_cmark_parser};
 
 use crate::directive::{Directive, Of, Part, divide};
+use crate::highlight::Highlighter;
 use crate::{CommandLine, listing, pod, timeline};
 
 /// What pages are made from, and what they have shown.
 pub(crate) struct Pages<'w> {
     workspace: &'w Workspace,
     program: &'w dyn CommandLine,
+    highlighter: Highlighter,
     /// By number.
     chapters: Vec<Chapter>,
     /// Regions, as `path:name`.
@@ -33,6 +36,7 @@ impl<'w> Pages<'w> {
         Ok(Self {
             workspace,
             program,
+            highlighter: Highlighter::new()?,
             chapters: workspace.chapters()?,
             shown: BTreeSet::new(),
             problems: Vec::new(),
@@ -147,7 +151,7 @@ impl<'w> Pages<'w> {
                 figure(
                     "code",
                     &format!("`{path}` {caption}"),
-                    &fenced(language(path), &code),
+                    &self.highlighter.block(language(path), &code)?,
                 )
             }
             Directive::Output {
@@ -160,13 +164,13 @@ impl<'w> Pages<'w> {
                     "" => format!("What `{container}` prints."),
                     caption => caption.to_owned(),
                 };
-                figure("output", &caption, &fenced("text", &printed))
+                figure("output", &caption, &plain(&printed))
             }
             Directive::Run(commands) => {
                 for command in commands {
                     self.check_command(command)?;
                 }
-                figure("run", "", &fenced("console", &commands.join("\n")))
+                figure("run", "", &plain(&commands.join("\n")))
             }
             Directive::Pod { of, caption } => {
                 let manifest = self.chapter(of)?.manifest(of.scenario)?;
@@ -179,9 +183,7 @@ impl<'w> Pages<'w> {
                 let drawn = timeline::draw(&recording, &manifest, number);
                 figure("timeline", caption, &drawn)
             }
-            Directive::Error(message) => {
-                figure("error", "", &fenced("text", &message.replace("{}", "…")))
-            }
+            Directive::Error(message) => figure("error", "", &plain(&message.replace("{}", "…"))),
             Directive::Chapters => self.chapter_links(),
             Directive::Commands => self.commands(),
             Directive::Fields => fields(),
@@ -213,7 +215,7 @@ impl<'w> Pages<'w> {
             let _ = write!(
                 text,
                 "## `{command}`\n\n{}\n",
-                figure("help", "", &fenced("text", &help))
+                figure("help", "", &plain(&help))
             );
         }
         text
@@ -239,21 +241,15 @@ fn figure(class: &str, caption: &str, content: &str) -> String {
     format!("<figure class=\"{class}\">\n\n{caption}{content}\n\n</figure>\n")
 }
 
-/// A code block, fenced by more backticks than it holds.
-fn fenced(language: &str, code: &str) -> String {
-    let longest = code.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-    let fence = "`".repeat(longest.max(2) + 1);
-    format!("{fence}{language}\n{code}\n{fence}")
+/// Text without colours.
+fn plain(text: &str) -> String {
+    let text = escape_html(text);
+    format!(r#"<pre><code class="hljs">{text}</code></pre>"#)
 }
 
+/// The end of a file's name, which tells its language.
 fn language(path: &str) -> &str {
-    match path.rsplit_once('.') {
-        Some((_, "rs")) => "rust",
-        Some((_, "toml")) => "toml",
-        Some((_, "yaml" | "yml")) => "yaml",
-        Some((_, "sh")) => "sh",
-        _ => "text",
-    }
+    path.rsplit_once('.').map_or("txt", |(_, end)| end)
 }
 
 /// The fields that only a cluster supports, or supports more values of: what is not in this list

@@ -59,6 +59,15 @@ pub(crate) fn write(own: &Path, folder: &Path) -> anyhow::Result<()> {
     fs::create_dir(folder.join("fonts"))?;
     fs::write(folder.join("fonts/fonts.css"), "/* None is loaded. */\n")?;
 
+    // Listings have their colours already, by the book's own sheet. The page's script asks for this.
+    fs::write(
+        folder.join("highlight.js"),
+        "window.hljs = { configure() {}, highlightBlock() {} };\n",
+    )?;
+    for sheet in ["highlight.css", "tomorrow-night.css", "ayu-highlight.css"] {
+        fs::write(folder.join(sheet), "")?;
+    }
+
     // One icon is given, in the form that every size is made from.
     fs::remove_file(folder.join("favicon.png"))?;
     let icon = own.join("favicon.svg");
