@@ -85,6 +85,7 @@ pub async fn serve(
 
 /// Has a page load itself again when the book was built again.
 async fn tell_to_reload(mut page: WebSocket, mut rebuilds: watch::Receiver<()>) {
+    rebuilds.mark_unchanged(); // The page is of the last build.
     tokio::select! {
         Ok(()) = rebuilds.changed() => {
             // A page that has been left need not be told.

@@ -8,11 +8,28 @@ use mdbook_core::config::HtmlConfig;
 use mdbook_html::theme::Theme;
 
 /// What is otherwise in mdBook's page, each text standing there once.
-const CHANGES: [(&str, &str); 4] = [
+const CHANGES: [(&str, &str); 7] = [
     // A page has one heading of the first order, its own.
     (
         r#"<h1 class="menu-title">{{ book_title }}</h1>"#,
         r#"<div class="menu-title">{{ book_title }}</div>"#,
+    ),
+    // The bar is a part of the page with a name.
+    (
+        r#"class="menu-bar sticky""#,
+        r#"class="menu-bar sticky" role="banner""#,
+    ),
+    // What is used as a button is one, by keyboard too. The box that it stands for is changed when
+    // the page's script has seen the click.
+    (
+        r#"<label id="mdbook-sidebar-toggle" class="icon-button" for="mdbook-sidebar-toggle-anchor""#,
+        r#"<button type="button" id="mdbook-sidebar-toggle" class="icon-button" onclick="setTimeout(() => document.getElementById('mdbook-sidebar-toggle-anchor').click())""#,
+    ),
+    (
+        r#"{{fa "solid" "bars"}}
+                        </label>"#,
+        r#"{{fa "solid" "bars"}}
+                        </button>"#,
     ),
     // Two themes, and their names.
     (

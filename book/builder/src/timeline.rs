@@ -85,8 +85,9 @@ pub(crate) fn draw(recording: &Recording, manifest: &Manifest, number: usize) ->
     }
     let rows = log(&scale, &entries, number);
     format!(
-        r#"<svg class="timeline" role="group" aria-label="{}" viewBox="0 0 {WIDTH} {top}" xmlns="http://www.w3.org/2000/svg">{svg}</svg><p class="legend">Pale bars: the container runs; strong ones: it is ready. Long marks: a change of state, short ones: a line that it printed. Each leads to its row.</p><div class="log" role="region" aria-label="The log of this run" tabindex="0"><table><thead><tr><th>at</th><th>who</th><th>what</th></tr></thead><tbody>{rows}</tbody></table></div>"#,
-        escape(&title)
+        r#"<svg class="timeline" role="group" aria-label="{}" viewBox="0 0 {WIDTH} {top}" xmlns="http://www.w3.org/2000/svg">{svg}</svg><p class="legend">Pale bars: the container runs; strong ones: it is ready. Long marks: a change of state, short ones: a line that it printed. Each leads to its row.</p><div class="log" role="region" aria-label="The log of the run of {}" tabindex="0"><table><thead><tr><th>at</th><th>who</th><th>what</th></tr></thead><tbody>{rows}</tbody></table></div>"#,
+        escape(&title),
+        escape(&recording.scenario)
     )
 }
 
