@@ -48,6 +48,10 @@ impl Reader {
         wanted.set_disable_dev_shm_usage().unwrap();
         // A browser whose driver is killed ends, because this pipe does.
         wanted.add_arg("--remote-debugging-pipe").unwrap();
+        let profile = target.path().join("profile");
+        wanted
+            .add_arg(&format!("--user-data-dir={}", profile.display()))
+            .unwrap();
         wanted
             .set_logging_prefs("performance", LoggingPrefsLogLevel::All)
             .unwrap();
@@ -55,14 +59,17 @@ impl Reader {
             .set_browser_log_level(LoggingPrefsLogLevel::All)
             .unwrap();
         let url = format!("http://127.0.0.1:{port}");
-        let browser = WebDriver::new(url, wanted).await.unwrap();
-        Self {
-            browser,
+        let reader = Self {
+            browser: WebDriver::new(url, wanted).await.unwrap(),
             address: address.to_owned(),
             folder: target.path().join("book"),
             _programs: [server, driver],
             _target: target,
-        }
+        };
+        // What the browser opens with is not the book's.
+        reader.browser.goto("about:blank").await.unwrap();
+        reader.faults().await;
+        reader
     }
 
     /// The pages of the book, from its root. The printable whole is none.
@@ -153,6 +160,13 @@ impl Reader {
             }
         }
         faults
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // The browser ends with its driver; to wait for its own farewell here would block.
+        let _ = self.browser.clone().leak();
     }
 }
 
