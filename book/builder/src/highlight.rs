@@ -42,6 +42,9 @@ const CLASSES: [(&str, &[&str]); 5] = [
     ),
 ];
 
+/// Keywords that the grammar of Rust does not know.
+const ASYNC: [&str; 2] = ["async", "await"];
+
 /// Makes HTML of listings.
 pub(crate) struct Highlighter {
     syntaxes: SyntaxSet,
@@ -82,6 +85,8 @@ impl Highlighter {
                 // White space has no colour, so it need not end one.
                 let class = if text.trim().is_empty() {
                     open
+                } else if language == "rs" && ASYNC.contains(&text.trim()) {
+                    Some("keyword")
                 } else {
                     self.class(&stack)
                 };

@@ -174,14 +174,14 @@ impl<'w> Pages<'w> {
             }
             Directive::Pod { of, caption } => {
                 let manifest = self.chapter(of)?.manifest(of.scenario)?;
-                figure("pod", caption, &pod::draw(&manifest, number))
+                figure("pod", caption, &drawing(&pod::draw(&manifest, number)))
             }
             Directive::Timeline { of, caption } => {
                 let chapter = self.chapter(of)?;
                 let manifest = chapter.manifest(of.scenario)?;
                 let recording = chapter.recording(of.scenario)?;
                 let drawn = timeline::draw(&recording, &manifest, number);
-                figure("timeline", caption, &drawn)
+                figure("timeline", caption, &drawing(&drawn))
             }
             Directive::Error(message) => figure("error", "", &plain(&message.replace("{}", "…"))),
             Directive::Chapters => self.chapter_links(),
@@ -239,6 +239,11 @@ fn figure(class: &str, caption: &str, content: &str) -> String {
         caption => format!("<figcaption>\n\n{caption}\n\n</figcaption>\n\n"),
     };
     format!("<figure class=\"{class}\">\n\n{caption}{content}\n\n</figure>\n")
+}
+
+/// A line of HTML. Without the box around it, it would be read as Markdown.
+fn drawing(html: &str) -> String {
+    format!("<div>{html}</div>")
 }
 
 /// Text without colours.
