@@ -238,6 +238,18 @@ mod tests {
     }
 
     #[test]
+    fn a_session_may_have_no_caption() {
+        let (parts, problems) = divide("{{#typed a/b.console:look}}\n");
+        assert_eq!(problems, []);
+        let look = Directive::Typed {
+            path: "a/b.console",
+            anchor: Some("look"),
+            caption: "",
+        };
+        assert_eq!(parts[0], Part::Directive(1, look));
+    }
+
+    #[test]
     fn a_message_may_hold_braces() {
         let (parts, problems) = divide("{{#error no {} in {}}}\n");
         assert_eq!(problems, []);

@@ -56,8 +56,12 @@ pub(crate) async fn type_again(file: &str, variables: &[(&str, &Path)]) {
         .eq(renamed(&again, &text), Data::read_from(&path, None));
 }
 
-/// What is named anew each time: containers, and by shorter names namespaces and runs.
-const NAMES: [&str; 2] = [r"\b[0-9a-f]{64}\b", r"\b[0-9a-f]{10}\b"];
+/// What is named anew each time: containers, runs and namespaces, addresses.
+const NAMES: [&str; 3] = [
+    r"\b[0-9a-f]{64}\b",
+    r"\b[0-9a-f]{10}\b",
+    r"\b[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+\b",
+];
 
 /// Gives each of them the name that it had `before`, by the order in which they are first told of:
 /// those that were the same must be the same again.
