@@ -69,10 +69,13 @@ fn renamed(again: &str, before: &str) -> String {
     NAMES.iter().fold(again.to_owned(), |again, name| {
         let name = Regex::new(name).unwrap();
         let (now, then) = (in_order(&name, &again), in_order(&name, before));
+        if now.len() != then.len() {
+            // It is another story, and an old name might be taken for a new one.
+            return again;
+        }
         let rename = |found: &Captures<'_>| {
             let at = now.iter().position(|name| *name == &found[0]);
-            let old = at.and_then(|at| then.get(at).copied());
-            old.unwrap_or(&found[0]).to_owned()
+            at.map_or("", |at| then[at]).to_owned()
         };
         name.replace_all(&again, rename).into_owned()
     })
