@@ -32,11 +32,13 @@ async fn the_commands_of_the_book_work_by_hand() {
     }
     let rest = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
 
-    type_again("docker.console", &[]).await;
+    // Whatever comes of it, the pod is ended in order.
+    let typed = tokio::spawn(type_again("docker.console", &[])).await;
 
     let id = pod.id().unwrap().to_string();
     let asked = Command::new("kill").args(["-INT", &id]).status().await;
     assert!(asked.unwrap().success());
     rest.await.unwrap();
     assert_eq!(pod.wait().await.unwrap().code(), Some(0));
+    typed.unwrap();
 }
