@@ -13,5 +13,6 @@ pub mod run;
 #[cfg(target_os = "linux")]
 pub mod sandbox;
 pub mod scenario;
+pub mod session;
 pub mod snapshot;
 pub mod workspace;

@@ -2,6 +2,8 @@
 //! leaves. Small pods, several side by side.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod typed;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, LazyLock};
@@ -580,7 +582,7 @@ impl Drop for Kubectl {
 }
 
 #[tokio::test]
-async fn the_commands_of_the_article_work_by_hand() {
+async fn the_commands_of_the_book_work_by_hand() {
     drop(engine().await);
     cluster::load(&images(&CHAPTER_2).await).await.unwrap();
     // What is there already is not sent again.
@@ -589,27 +591,7 @@ async fn the_commands_of_the_article_work_by_hand() {
         [""; 0]
     );
     let kubectl = Kubectl::new(&format!("by-hand-{}", std::process::id())).await;
-    kubectl.run(&["create", "-f", "manifests/02-input-poller/healthy.yaml"]);
-    kubectl.run(&[
-        "wait",
-        "--for=condition=Ready",
-        "pod/input",
-        "--timeout=60s",
-    ]);
-    let hello = || {
-        kubectl
-            .run(&["logs", "input", "input-sidecar"])
-            .contains("Hello")
-    };
-    let begin = std::time::Instant::now();
-    while !hello() {
-        assert!(begin.elapsed() < PATIENCE, "the sidecar prints no Hello");
-    }
-    assert!(
-        kubectl
-            .run(&["logs", "input", "input-http-server"])
-            .contains("receive a request!")
-    );
+    typed::type_again("cluster.console", &[("KUBECONFIG", &kubectl.config)]).await;
 }
 
 #[tokio::test]

@@ -29,6 +29,14 @@ pub(crate) enum Directive<'p> {
     },
     /// `{{#run COMMAND}}`: what the reader types, a command a line.
     Run(Vec<&'p str>),
+    /// `{{#typed FILE[:ANCHOR] caption}}`: a session, or a region of one: what the reader types,
+    /// and what is printed then.
+    Typed {
+        /// From the repository's root.
+        path: &'p str,
+        anchor: Option<&'p str>,
+        caption: &'p str,
+    },
     /// `{{#pod CHAPTER SCENARIO caption}}`: the figure of a manifest.
     Pod { of: Of<'p>, caption: &'p str },
     /// `{{#timeline CHAPTER SCENARIO caption}}`: the figure of a recording.
@@ -60,7 +68,7 @@ impl Display for Of<'_> {
 /// What directives there are, for who mistypes one.
 const FORMS: &str = "\
     {{#code PATH[:ANCHOR] caption}}, {{#output CHAPTER SCENARIO CONTAINER caption}}, \
-    {{#run COMMAND}}, {{#pod CHAPTER SCENARIO caption}}, {{#timeline CHAPTER SCENARIO caption}}, \
+    {{#run COMMAND}}, {{#typed FILE[:ANCHOR] caption}}, {{#pod CHAPTER SCENARIO caption}}, {{#timeline CHAPTER SCENARIO caption}}, \
     {{#error MESSAGE}}, {{#chapters}}, {{#commands}}, {{#fields}}";
 
 /// Divides a page into its parts. What is wrong is given with the number of its line.
@@ -115,6 +123,14 @@ fn end_of(text: &str) -> Option<(&str, &str)> {
 
 fn parse(inner: &str) -> Result<Directive<'_>, String> {
     let (name, rest) = word(inner);
+    let region = |rest| {
+        let (file, caption) = needed(name, rest)?;
+        let (path, anchor) = match file.split_once(':') {
+            Some((path, anchor)) => (path, Some(anchor)),
+            None => (file, None),
+        };
+        Ok::<_, String>((path, anchor, caption))
+    };
     let of = |rest| {
         let (chapter, rest) = needed(name, rest)?;
         let (scenario, rest) = needed(name, rest)?;
@@ -122,11 +138,7 @@ fn parse(inner: &str) -> Result<Directive<'_>, String> {
     };
     Ok(match name {
         "code" => {
-            let (file, caption) = needed(name, rest)?;
-            let (path, anchor) = match file.split_once(':') {
-                Some((path, anchor)) => (path, Some(anchor)),
-                None => (file, None),
-            };
+            let (path, anchor, caption) = region(rest)?;
             Directive::Code {
                 path,
                 anchor,
@@ -149,6 +161,14 @@ fn parse(inner: &str) -> Result<Directive<'_>, String> {
                 return Err(lacks(name));
             }
             Directive::Run(commands)
+        }
+        "typed" => {
+            let (path, anchor, caption) = region(rest)?;
+            Directive::Typed {
+                path,
+                anchor,
+                caption,
+            }
         }
         "pod" => {
             let (of, caption) = of(rest)?;
@@ -208,6 +228,18 @@ mod tests {
                 Part::Directive(10, Directive::Chapters),
             ]
         );
+    }
+
+    #[test]
+    fn a_session_may_have_no_caption() {
+        let (parts, problems) = divide("{{#typed a/b.console:look}}\n");
+        assert_eq!(problems, []);
+        let look = Directive::Typed {
+            path: "a/b.console",
+            anchor: Some("look"),
+            caption: "",
+        };
+        assert_eq!(parts[0], Part::Directive(1, look));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 /// The folders whose regions the book shows: each of them must be on a page.
-const SHOWN: [&str; 4] = ["chapters", "harness", "kit", "manifests"];
+const SHOWN: [&str; 5] = ["book/typed", "chapters", "harness", "kit", "manifests"];
 
 /// The text of a file, or of one region of it: without the lines that mark regions, and without
 /// the indentation that all its lines have.
@@ -113,7 +113,7 @@ mod tests {
     fn written(text: &str) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for folder in SHOWN {
-            fs::create_dir(root.path().join(folder)).unwrap();
+            fs::create_dir_all(root.path().join(folder)).unwrap();
         }
         fs::write(root.path().join("kit/a.rs"), text).unwrap();
         root

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use anyhow::{Context, ensure};
 use harness::engine::EngineKind;
 use harness::manifest::fields::{self, Support};
+use harness::session;
 use harness::workspace::{Chapter, Workspace};
 use mdbook_core::utils::escape_html;
 use mdbook_markdown::pulldown_cmark::{Event, Tag};
@@ -144,10 +145,7 @@ impl<'w> Pages<'w> {
                 anchor,
                 caption,
             } => {
-                let code = listing::read(self.workspace.root(), path, *anchor)?;
-                if let Some(anchor) = anchor {
-                    self.shown.insert(format!("{path}:{anchor}"));
-                }
+                let code = self.region(path, *anchor)?;
                 figure(
                     "code",
                     &format!("`{path}` {caption}"),
@@ -172,6 +170,14 @@ impl<'w> Pages<'w> {
                 }
                 figure("run", "", &plain(&commands.join("\n")))
             }
+            Directive::Typed {
+                path,
+                anchor,
+                caption,
+            } => {
+                let session = session::parse(&self.region(path, *anchor)?)?;
+                self.session(&session, caption)?
+            }
             Directive::Pod { of, caption } => {
                 let manifest = self.chapter(of)?.manifest(of.scenario)?;
                 figure("pod", caption, &drawing(&pod::draw(&manifest, number)))
@@ -188,6 +194,41 @@ impl<'w> Pages<'w> {
             Directive::Commands => self.commands(),
             Directive::Fields => fields(),
         })
+    }
+
+    /// The text of a file or of a region of it, which is shown herewith.
+    fn region(&mut self, path: &str, anchor: Option<&str>) -> anyhow::Result<String> {
+        let text = listing::read(self.workspace.root(), path, anchor)?;
+        if let Some(anchor) = anchor {
+            self.shown.insert(format!("{path}:{anchor}"));
+        }
+        Ok(text)
+    }
+
+    /// Figures of what is typed, and of what is printed then.
+    fn session(&self, session: &[session::Part], caption: &str) -> anyhow::Result<String> {
+        let (mut figures, mut commands, mut caption) = (String::new(), Vec::new(), caption);
+        let typed = session.iter().filter_map(|part| match part {
+            session::Part::Typed { command, output } => Some((command.as_str(), output)),
+            session::Part::Mark(_) => None,
+        });
+        let mut typed = typed.peekable();
+        while let Some((command, output)) = typed.next() {
+            self.check_command(command)?;
+            commands.push(command);
+            // Commands that print nothing are typed together with the next one.
+            if output.is_empty() && typed.peek().is_some() {
+                continue;
+            }
+            let code = plain(&std::mem::take(&mut commands).join("\n"));
+            figures.push_str(&figure("run", std::mem::take(&mut caption), &code));
+            if !output.is_empty() {
+                let printed = plain(&varying(output));
+                let _ = write!(figures, "\n{}", figure("output", "", &printed));
+            }
+            figures.push('\n');
+        }
+        Ok(figures)
     }
 
     /// The chapter of a scenario that there is.
@@ -250,6 +291,15 @@ fn drawing(html: &str) -> String {
 fn plain(text: &str) -> String {
     let text = escape_html(text);
     format!(r#"<pre><code class="hljs">{text}</code></pre>"#)
+}
+
+/// What a session prints, with an ellipsis for what varies.
+fn varying(output: &str) -> String {
+    let lines = output.lines().map(|line| match line {
+        "..." => "…".to_owned(),
+        line => line.replace("[..]", "…"),
+    });
+    Vec::from_iter(lines).join("\n")
 }
 
 /// The end of a file's name, which tells its language.

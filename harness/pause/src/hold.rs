@@ -28,6 +28,7 @@ pub(crate) fn run() -> io::Result<()> {
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&signals, flags)?;
     let mut limit = PollTimeout::from(ARRIVAL);
+    // ANCHOR: hold
     loop {
         let mut ready = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         match poll(&mut ready, limit) {
@@ -43,6 +44,7 @@ pub(crate) fn run() -> io::Result<()> {
             }
         }
     }
+    // ANCHOR_END: hold
 }
 
 fn bury() {

@@ -24,6 +24,7 @@ use crate::hold::{ARRIVED, LEAVE};
 const FIRST: Pid = Pid::from_raw(1);
 
 /// Serves the harness until it has hung up, and ends the pod then.
+// ANCHOR: run
 pub(crate) fn run() -> io::Result<()> {
     kill(FIRST, ARRIVED)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -34,6 +35,7 @@ pub(crate) fn run() -> io::Result<()> {
     kill(FIRST, LEAVE)?;
     Ok(())
 }
+// ANCHOR_END: run
 
 async fn serve() -> io::Result<()> {
     let input = pipe::Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)?;

@@ -99,6 +99,7 @@ const READ_ONLY: &[&str] = &[
 ];
 
 /// Becomes the container: returns only if that fails.
+// ANCHOR: run
 pub(super) fn run(
     plan: &Plan,
     pod: &supervisor::Pod,
@@ -111,13 +112,15 @@ pub(super) fn run(
     build_root(plan, pod, archive)?;
     // The files of the image are in memory, and count before this as nobody's.
     cgroup.map_or(Ok(()), join_cgroup)?;
-    unshare(CloneFlags::CLONE_NEWCGROUP).during(|| "unshare the cgroup namespace".into())?;
+    let unshared = unshare(CloneFlags::CLONE_NEWCGROUP);
+    unshared.during(|| "unshare the cgroup namespace".into())?;
     if plan.own_user_namespace() {
         enter_own_user_namespace(spec)?;
     }
     let settings = become_user(plan)?;
     exec(&spec.command, &settings)
 }
+// ANCHOR_END: run
 
 /// A session of its own, standard streams, no signal blocked or ignored.
 pub(super) fn begin_process(output: OwnedFd) -> Step<()> {
@@ -201,6 +204,7 @@ fn build_root(plan: &Plan, pod: &supervisor::Pod, archive: File) -> Step<()> {
         }
     }
 
+    // ANCHOR: pivot
     // The old root is stacked under the new one, and then taken away.
     chdir(&root)
         .and_then(|()| pivot_root(".", "."))
@@ -212,6 +216,7 @@ fn build_root(plan: &Plan, pod: &supervisor::Pod, archive: File) -> Step<()> {
         mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
             .during(|| "make the root filesystem read-only".into())?;
     }
+    // ANCHOR_END: pivot
     Ok(())
 }
 
@@ -337,6 +342,7 @@ fn mount_dev(dev: &Path) -> Step<()> {
     .during(|| "mount /dev/pts".into())
 }
 
+// ANCHOR: mount-volume
 fn mount_volume(volume: &Mount, root: &Path) -> io::Result<()> {
     let folder = supervisor::volume(&volume.volume);
     let source = open_sub_path(&folder, &volume.sub_path)?;
@@ -348,6 +354,7 @@ fn mount_volume(volume: &Mount, root: &Path) -> io::Result<()> {
     }
     sys::attach_mount(copy.as_fd(), place.as_fd())
 }
+// ANCHOR_END: mount-volume
 
 /// The path under which this process finds what a descriptor refers to.
 fn descriptor_path(descriptor: &OwnedFd) -> PathBuf {
@@ -446,26 +453,30 @@ pub(super) fn become_user(plan: &Plan) -> Step<Settings> {
         .iter()
         .filter_map(|name| format!("CAP_{name}").parse().ok())
         .collect();
-    // A later `execve(2)`, and a program with file capabilities, can never give back what is
-    // dropped here.
+    // ANCHOR: capabilities
+    // A later `execve(2)`, and a program with file capabilities, can never
+    // give back what is dropped here.
     for capability in caps::all() {
         if !granted.contains(&capability) {
             // The kernel may be older than the list.
             let _ = caps::drop(None, CapSet::Bounding, capability);
         }
     }
+    // ANCHOR_END: capabilities
     // Without `no_new_privs`, installing a filter is a right, and it must be used before it goes.
     if spec.allow_privilege_escalation {
         install(&seccomp)?;
     }
+    // ANCHOR: user
     let (uid, gid) = (Uid::from_raw(spec.uid), Gid::from_raw(spec.gid));
     setresgid(gid, gid, gid).during(|| format!("become group {gid}"))?;
     setresuid(uid, uid, uid).during(|| format!("become user {uid}"))?;
-    // Root keeps what is granted; to any other user the kernel has given nothing to keep, unless
-    // it was already that user in a user namespace of its own.
+    // Root keeps what is granted; to any other user the kernel has given
+    // nothing to keep, unless it was already that user in a user namespace
+    // of its own.
     let kept = if uid.is_root() {
-        let permitted =
-            caps::read(None, CapSet::Permitted).during(|| "read the capabilities".into())?;
+        let permitted = caps::read(None, CapSet::Permitted);
+        let permitted = permitted.during(|| "read the capabilities".into())?;
         granted.intersection(&permitted).copied().collect()
     } else {
         HashSet::new()
@@ -479,6 +490,7 @@ pub(super) fn become_user(plan: &Plan) -> Step<Settings> {
         prctl::set_no_new_privs().during(|| "set no_new_privs".into())?;
         install(&seccomp)?;
     }
+    // ANCHOR_END: user
     chdir(&spec.working_dir)
         .during(|| format!("enter the working directory {}", spec.working_dir.display()))?;
     sys::close_on_exec_from(3).during(|| "close descriptors".into())?;

@@ -74,13 +74,15 @@ impl Ids {
     }
 
     /// Writes the id maps of the process `pid`, which has unshared its user namespace.
+    // ANCHOR: maps
     pub(super) fn write_maps(&self, pid: u32) -> io::Result<()> {
         let file = |name: &str, content: String| {
             let path = format!("/proc/{pid}/{name}");
             let mut file = fs::OpenOptions::new().write(true).open(&path)?;
             // One write: the kernel takes a map whole or not at all.
             file.write_all(content.as_bytes()).map_err(|error| {
-                io::Error::new(error.kind(), format!("cannot write {name}: {error}"))
+                let text = format!("cannot write {name}: {error}");
+                io::Error::new(error.kind(), text)
             })
         };
         match self {
@@ -102,6 +104,7 @@ impl Ids {
             }
         }
     }
+    // ANCHOR_END: maps
 }
 
 /// Whether this user is the machine's root, however it is called here: the kernel's settings

@@ -148,6 +148,7 @@ impl Pod {
         .map_err(|error| failed("make a socket", error))?;
         // The flag belongs to each end; the supervisor waits in `poll(2)`.
         blocking(&theirs).map_err(|error| failed("make a socket", error))?;
+        // ANCHOR: supervisor
         let mut child = Command::new(program)
             .arg0(SUPERVISOR_NAME)
             .arg(SUPERVISE)
@@ -157,6 +158,7 @@ impl Pod {
             .stdout(Stdio::null())
             .spawn()
             .map_err(|error| failed(format!("run {}", program.display()), error))?;
+        // ANCHOR_END: supervisor
         let pid = child.id();
         let (reaped, gone) = watch::channel(false);
         // A thread, not a task: the child must be waited for even while the runtime shuts down.
@@ -477,11 +479,13 @@ impl Runtime for Pod {
             .await
             .map_err(io::Error::other)?;
         let socket = socket.ok_or_else(|| io::Error::other("the supervisor sent no socket"))?;
-        // A socket belongs to the network that it was made in, wherever it is used.
+        // ANCHOR: connect
+        // A socket belongs to the network that it was made in, wherever it
+        // is used.
         let socket = TcpSocket::from_std_stream(socket.into());
-        Ok(Box::new(
-            socket.connect(SocketAddr::new(address, port)).await?,
-        ))
+        let connected = socket.connect(SocketAddr::new(address, port)).await?;
+        // ANCHOR_END: connect
+        Ok(Box::new(connected))
     }
 
     fn kill(&self) {

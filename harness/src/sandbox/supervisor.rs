@@ -27,7 +27,7 @@ use nix::unistd::{
 };
 
 use super::container::{self, DuringStep, Plan, Step};
-use super::protocol::{Answer, Numbered, PodSpec, Reply, Request, receive_request, send_reply};
+use super::protocol::{Answer, PodSpec, Reply, Request, receive_request, send_reply};
 use super::sys;
 use crate::kubelet::runtime::{StartError, VolumeFile, VolumeSpec};
 
@@ -84,48 +84,43 @@ pub(super) fn run() -> ! {
                 }
             }
         }
-        Ok(sys::Fork::Child) => {
-            let pod = prepare(spec);
-            // From here on no process of the pod can look into this one, whatever rights the
-            // manifest gives it: this one's program is a file of the machine.
-            let _ = prctl::set_dumpable(false);
-            let own_proc = pod.as_ref().map(|pod| pod.own_proc);
-            let answer = own_proc
-                .map(|own_proc| Answer::Begun { own_proc })
-                .map_err(Clone::clone);
-            let told = send_reply(socket.as_fd(), &Reply::Answer { number: 0, answer }, None);
-            match (pod, told) {
-                (Ok(pod), Ok(())) => serve(&socket, &pod),
-                _ => 1,
-            }
-        }
+        Ok(sys::Fork::Child) => first_process(&socket, spec),
         Err(error) => {
-            let error = StartError {
-                step: "fork into the pod".into(),
-                error: error.to_string(),
-            };
-            let _ = send_reply(
-                socket.as_fd(),
-                &Reply::Answer {
-                    number: 0,
-                    answer: Err(error),
-                },
-                None,
-            );
+            let _ = answer_begin(&socket, Err(error).during(|| "fork into the pod".into()));
             1
         }
     };
     exit(code)
 }
 
+/// Is PID 1 of the pod. Returns its exit code.
+// ANCHOR: first-process
+fn first_process(socket: &OwnedFd, spec: PodSpec) -> i32 {
+    let pod = prepare(spec);
+    // From here on no process of the pod can look into this one, whatever
+    // rights the manifest gives it: its program is a file of the machine.
+    let _ = prctl::set_dumpable(false);
+    let begun = pod.as_ref().map(|pod| pod.own_proc);
+    let told = answer_begin(socket, begun.map_err(Clone::clone));
+    match (pod, told) {
+        (Ok(pod), Ok(())) => serve(socket, &pod),
+        _ => 1,
+    }
+}
+// ANCHOR_END: first-process
+
+/// Tells the harness whether the pod has begun, and whether it has a `/proc` of its own.
+fn answer_begin(socket: &OwnedFd, begun: Step<bool>) -> io::Result<()> {
+    let answer = begun.map(|own_proc| Answer::Begun { own_proc });
+    send_reply(socket.as_fd(), &Reply::Answer { number: 0, answer }, None)
+}
+
 /// Leaves the namespaces of the machine. What fails is told to the harness, by its step.
 fn become_pod(socket: &OwnedFd) -> Result<PodSpec, ()> {
-    let tell = |reply: Reply| send_reply(socket.as_fd(), &reply, None).map_err(|_| ());
-    let refuse = |error: StartError| match tell(Reply::Answer {
-        number: 0,
-        answer: Err(error),
-    }) {
-        Ok(()) | Err(()) => Err(()),
+    let refuse = |error: StartError| {
+        // Without a parent there is nobody to tell.
+        let _ = answer_begin(socket, Err(error));
+        Err(())
     };
 
     let left = match sys::leave_session_keyring() {
@@ -133,57 +128,72 @@ fn become_pod(socket: &OwnedFd) -> Result<PodSpec, ()> {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) => Ok(()),
         left => left.during(|| "leave the session's keyring".into()),
     };
-    // In a user namespace of its own this process may do all the rest, whoever started it.
-    if let Err(error) = left.and_then(|()| {
-        unshare(CloneFlags::CLONE_NEWUSER).during(|| "unshare the user namespace".into())
-    }) {
+    // ANCHOR: unshare-user
+    // In a user namespace of its own this process may do all the rest,
+    // whoever started it.
+    let left = left.and_then(|()| {
+        let unshared = unshare(CloneFlags::CLONE_NEWUSER);
+        unshared.during(|| "unshare the user namespace".into())
+    });
+    if let Err(error) = left {
         return refuse(error);
     }
-    tell(Reply::Unshared)?;
+    send_reply(socket.as_fd(), &Reply::Unshared, None).map_err(|_| ())?;
     // The harness has written the id maps when it sends this.
-    let Ok(Some((
-        Numbered {
-            body: Request::Begin(spec),
-            ..
-        },
-        _,
-    ))) = receive_request(socket.as_fd())
-    else {
+    let Ok(Some((request, _))) = receive_request(socket.as_fd()) else {
         return Err(());
     };
-    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-    // Denied to whoever has a single id.
-    let _ = setgroups(&[]);
-    let left = setresgid(gid, gid, gid)
-        .and_then(|()| setresuid(uid, uid, uid))
-        .during(|| "become root of the user namespace".into())
-        .and_then(|()| {
-            let rest = CloneFlags::CLONE_NEWNS
-                | CloneFlags::CLONE_NEWNET
-                | CloneFlags::CLONE_NEWIPC
-                | CloneFlags::CLONE_NEWUTS
-                | CloneFlags::CLONE_NEWCGROUP
-                | CloneFlags::CLONE_NEWPID;
-            unshare(rest).during(|| {
-                "unshare the mount, network, IPC, host name, cgroup and PID namespaces".into()
-            })
-        });
-    match left {
+    // ANCHOR_END: unshare-user
+    let Request::Begin(spec) = request.body else {
+        return Err(());
+    };
+    match become_root().and_then(|()| unshare_the_rest()) {
         Ok(()) => Ok(spec),
         Err(error) => refuse(error),
     }
 }
 
+/// Takes the ids that the user namespace calls root's.
+fn become_root() -> Step<()> {
+    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+    // Denied to whoever has a single id.
+    let _ = setgroups(&[]);
+    setresgid(gid, gid, gid)
+        .and_then(|()| setresuid(uid, uid, uid))
+        .during(|| "become root of the user namespace".into())
+}
+
+// ANCHOR: unshare-rest
+fn unshare_the_rest() -> Step<()> {
+    let rest = CloneFlags::CLONE_NEWNS // mounts
+        | CloneFlags::CLONE_NEWNET // network
+        | CloneFlags::CLONE_NEWIPC // shared memory, message queues
+        | CloneFlags::CLONE_NEWUTS // host name
+        | CloneFlags::CLONE_NEWCGROUP // cgroups
+        | CloneFlags::CLONE_NEWPID; // process ids, for its children
+    unshare(rest).during(|| {
+        "unshare the mount, network, IPC, host name, cgroup and PID \
+         namespaces"
+            .into()
+    })
+}
+// ANCHOR_END: unshare-rest
+
 /// Furnishes the namespaces: a root of its own, an address, a host name.
+// ANCHOR: prepare
 fn prepare(spec: PodSpec) -> Step<Pod> {
     let own_proc = enter_own_root()?;
-    sys::bring_up_loopback(spec.ip).during(|| format!("give the pod its address {}", spec.ip))?;
-    // As container runtimes set it: a pod's ports are its own, so none of them is privileged.
+    let up = sys::bring_up_loopback(spec.ip);
+    up.during(|| format!("give the pod its address {}", spec.ip))?;
+    // As container runtimes set it: a pod's ports are its own, so none of
+    // them is privileged.
     let _ = fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
-    // Inside some containers the host name cannot be set; nothing depends on it.
+    // Inside some containers the host name cannot be set; nothing depends
+    // on it.
     let _ = sethostname(&spec.hostname);
     Ok(Pod { spec, own_proc })
 }
+// ANCHOR_END: prepare
 
 /// Makes a root filesystem in memory and moves into it; the machine's files are gone after this,
 /// but for a few devices. Returns whether `/proc` is a new one.
@@ -309,10 +319,12 @@ fn serve(socket: &OwnedFd, pod: &Pod) -> i32 {
             }
         }
         if asked {
+            // ANCHOR: hang-up
             // The harness is gone: so is the pod.
             let Ok(Some((request, descriptors))) = receive_request(socket.as_fd()) else {
                 return 0;
             };
+            // ANCHOR_END: hang-up
             let number = request.number;
             let (answer, descriptor) = match answer(request.body, descriptors, pod, &mut processes)
             {
@@ -436,15 +448,17 @@ fn answer(
         Request::Start(plan) => {
             let (output, archive) = (next()?, File::from(next()?));
             let cgroup = next().ok().map(File::from);
-            let namespace = if pod.spec.share_process_namespace {
-                0
-            } else {
-                libc::CLONE_NEWPID
-            };
-            let (pid, mounts) = spawn(namespace | libc::CLONE_NEWNS, || {
-                let Err(error) = container::run(&plan, pod, archive, cgroup.as_ref(), output);
+            // ANCHOR: start
+            let mut own = libc::CLONE_NEWNS;
+            if !pod.spec.share_process_namespace {
+                own |= libc::CLONE_NEWPID;
+            }
+            let (pid, mounts) = spawn(own, || {
+                let cgroup = cgroup.as_ref();
+                let Err(error) = container::run(&plan, pod, archive, cgroup, output);
                 error
             })?;
+            // ANCHOR_END: start
             processes.add(&plan.spec.id, pid);
             processes.mounts.insert(plan.spec.id.clone(), mounts);
             if let Some(cgroup) = cgroup {
@@ -483,10 +497,13 @@ fn answer(
             } else {
                 AddressFamily::Inet
             };
+            // ANCHOR: socket
             let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-            let socket =
-                socket(family, SockType::Stream, flags, None).during(|| "make a socket".into())?;
+            let made = socket(family, SockType::Stream, flags, None);
+            let socket = made.during(|| "make a socket".into())?;
+            // The answer takes the descriptor along to the harness.
             Ok((Answer::Socket, Some(socket)))
+            // ANCHOR_END: socket
         }
     }
 }
@@ -546,14 +563,16 @@ fn exec_in(
     output: OwnedFd,
 ) -> Step<std::convert::Infallible> {
     container::begin_process(output)?;
-    let mut namespaces =
-        CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWCGROUP;
+    // ANCHOR: join
+    let mut namespaces = CloneFlags::CLONE_NEWNS;
+    namespaces |= CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWCGROUP;
     if plan.own_user_namespace() {
         namespaces |= CloneFlags::CLONE_NEWUSER;
     }
     sys::pidfd(container)
-        .and_then(|target| setns(target, namespaces).map_err(io::Error::from))
+        .and_then(|target| Ok(setns(target, namespaces)?))
         .during(|| "join the container".into())?;
+    // ANCHOR_END: join
     // A PID namespace takes in only the children of whoever joins it.
     match sys::clone3(0).during(|| "fork in the container".into())? {
         sys::Fork::Child => {
@@ -581,6 +600,7 @@ fn exec_in(
 }
 
 /// An empty volume: a filesystem of its own, so that its size can be limited and measured.
+// ANCHOR: volume
 fn make_volume(spec: &VolumeSpec) -> Step<()> {
     let folder = volume(&spec.name);
     let make = || -> io::Result<()> {
@@ -603,3 +623,4 @@ fn make_volume(spec: &VolumeSpec) -> Step<()> {
     };
     make().during(|| format!("make volume {}", spec.name))
 }
+// ANCHOR_END: volume

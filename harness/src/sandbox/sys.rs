@@ -42,14 +42,15 @@ pub(super) enum Fork {
 /// `clone3(2)` without a stack of its own: a fork that also makes namespaces.
 ///
 /// `flags` are `CLONE_NEW…` flags.
+// ANCHOR: clone3
 pub(super) fn clone3(flags: i32) -> io::Result<Fork> {
     // SAFETY: every field of `clone_args` may be zero.
     let mut arguments: libc::clone_args = unsafe { zeroed() };
     arguments.flags = u64::from(flags.cast_unsigned());
     arguments.exit_signal = libc::SIGCHLD as u64;
-    // SAFETY: without `CLONE_VM` the child has a copy of this process's memory, as after
-    // `fork(2)`. The supervisor is single-threaded, so no lock is held by a thread that the copy
-    // lacks, and the child may run any code.
+    // SAFETY: without `CLONE_VM` the child has a copy of this process's memory,
+    // as after `fork(2)`. The supervisor is single-threaded, so no lock is held
+    // by a thread that the copy lacks, and the child may run any code.
     match unsafe {
         libc::syscall(
             libc::SYS_clone3,
@@ -62,6 +63,7 @@ pub(super) fn clone3(flags: i32) -> io::Result<Fork> {
         pid => Ok(Fork::Parent(Pid::from_raw(pid as i32))),
     }
 }
+// ANCHOR_END: clone3
 
 /// Opens a process as a descriptor, for `setns(2)`.
 pub(super) fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
@@ -217,6 +219,7 @@ pub(super) fn install_seccomp_filter(filter: &[seccompiler::sock_filter]) -> io:
 ///
 /// An address on `lo` is all that a pod needs to have one of its own: what listens on 127.0.0.1
 /// cannot be reached at it.
+// ANCHOR: loopback
 pub(super) fn bring_up_loopback(address: Ipv4Addr) -> io::Result<()> {
     let control = socket(
         AddressFamily::Inet,
@@ -241,6 +244,7 @@ pub(super) fn bring_up_loopback(address: Ipv4Addr) -> io::Result<()> {
     }
     Ok(())
 }
+// ANCHOR_END: loopback
 
 fn interface(name: &CStr) -> libc::ifreq {
     // SAFETY: every field of `ifreq` may be zero.

@@ -133,6 +133,7 @@ impl Pod {
             }),
             ..volume_mount(run, &volume.name)
         });
+        // ANCHOR: pause
         let host = HostConfig {
             mounts: Some(mounts.collect()),
             ipc_mode: Some("shareable".to_owned()),
@@ -152,6 +153,7 @@ impl Pod {
                 .with_user("0:0")
                 .start()
         };
+        // ANCHOR_END: pause
         let mut container = start(&[LOW_PORTS, IPV6]).await;
         if container
             .as_ref()
@@ -496,7 +498,6 @@ impl Runtime for Pod {
     async fn start(&self, spec: ContainerSpec) -> Result<Process, StartError> {
         let mounts = self.mounts(&spec.mounts).await;
         let mounts = mounts.map_err(|error| failed("mount the volumes", &error))?;
-        let of_pause = format!("container:{}", self.pause_id);
         let mut security = Vec::new();
         if !spec.allow_privilege_escalation {
             security.push("no-new-privileges".to_owned());
@@ -505,9 +506,6 @@ impl Runtime for Pod {
             security.push("seccomp=unconfined".to_owned());
         }
         let host = HostConfig {
-            network_mode: Some(of_pause.clone()),
-            ipc_mode: Some(of_pause.clone()),
-            pid_mode: self.share_process_namespace.then_some(of_pause),
             mounts: Some(mounts),
             group_add: Some(spec.groups.iter().map(ToString::to_string).collect()),
             readonly_rootfs: Some(spec.read_only_root),
@@ -518,6 +516,15 @@ impl Runtime for Pod {
             nano_cpus: spec.cpu_limit.map(|milli| milli as i64 * 1_000_000),
             ..host_config(&spec.capabilities)
         };
+        // ANCHOR: join
+        let of_pause = format!("container:{}", self.pause_id);
+        let host = HostConfig {
+            network_mode: Some(of_pause.clone()),
+            ipc_mode: Some(of_pause.clone()),
+            pid_mode: self.share_process_namespace.then_some(of_pause),
+            ..host
+        };
+        // ANCHOR_END: join
         let (program, arguments) = spec.command.split_first().ok_or_else(|| StartError {
             step: "run the container".to_owned(),
             error: "there is no program to run".to_owned(),
