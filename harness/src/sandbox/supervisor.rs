@@ -277,6 +277,9 @@ struct Processes {
     mounts: HashMap<String, u64>,
     /// What a process writes to that moves into the cgroup of a container.
     cgroups: HashMap<String, File>,
+    /// The user namespace of each user and group that needs one. Containers of one user are in the
+    /// same: to the kernel, two users of two namespaces are never one.
+    users: HashMap<(u32, u32), File>,
 }
 
 /// Does what the harness asks until it is gone.
@@ -441,10 +444,20 @@ fn answer(
             } else {
                 libc::CLONE_NEWPID
             };
+            let ids = (plan.spec.uid, plan.spec.gid);
+            let user = processes.users.get(&ids);
             let (pid, mounts) = spawn(namespace | libc::CLONE_NEWNS, || {
-                let Err(error) = container::run(&plan, pod, archive, cgroup.as_ref(), output);
+                let Err(error) = container::run(&plan, pod, archive, cgroup.as_ref(), user, output);
                 error
             })?;
+            if plan.own_user_namespace()
+                && pod.own_proc
+                && user.is_none()
+                // One that has ended already has left it.
+                && let Ok(user) = File::open(format!("/proc/{pid}/ns/user"))
+            {
+                processes.users.insert(ids, user);
+            }
             processes.add(&plan.spec.id, pid);
             processes.mounts.insert(plan.spec.id.clone(), mounts);
             if let Some(cgroup) = cgroup {
