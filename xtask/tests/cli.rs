@@ -97,7 +97,7 @@ fn what_the_command_line_gets_wrong_exits_with_2() {
     for (arguments, says) in [
         (
             &["chapter", "99"][..],
-            "there is no chapter `99`; there are: 1 shared-volume-logs, 2 input-poller",
+            "there is no chapter `99`; there are: 0 what-containers-share, 1 shared-volume-logs",
         ),
         (
             &["chapter", "2", "--scenario", "nope"],

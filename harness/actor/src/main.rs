@@ -34,6 +34,7 @@ fn act(verb: &[&str]) {
         // Processes.
         ["status", ref fields @ ..] => processes::status(fields),
         ["count-processes"] => processes::count(),
+        ["count-environments"] => processes::count_environments(),
         ["wait"] => processes::wait(),
         ["linger", milliseconds] => processes::linger(number(milliseconds)),
         ["stay"] => processes::stay(),

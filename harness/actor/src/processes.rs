@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -102,13 +103,18 @@ pub(crate) fn status(fields: &[&str]) {
 
 /// How many processes can be seen.
 pub(crate) fn count() {
+    println!("{} processes", all().count());
+}
+
+/// Of how many processes the environment can be read.
+pub(crate) fn count_environments() {
+    let read = all().filter(|process| fs::read(process.join("environ")).is_ok());
+    println!("{} environments", read.count());
+}
+
+fn all() -> impl Iterator<Item = PathBuf> {
     let is_process =
         |entry: &fs::DirEntry| entry.file_name().to_string_lossy().parse::<u32>().is_ok();
-    let seen = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(is_process)
-        .count();
-    println!("{seen} processes");
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter(is_process).map(|entry| entry.path())
 }

@@ -15,7 +15,7 @@ use std::path::{Component, Path, PathBuf};
 
 use caps::{CapSet, Capability};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::SigSet;
@@ -98,13 +98,15 @@ const READ_ONLY: &[&str] = &[
     "/proc/sysrq-trigger",
 ];
 
-/// Becomes the container: returns only if that fails.
+/// Becomes the container: returns only if that fails. `user` is the user namespace of another
+/// container that runs as the same user, where that needs one.
 // ANCHOR: run
 pub(super) fn run(
     plan: &Plan,
     pod: &supervisor::Pod,
     archive: File,
     cgroup: Option<&File>,
+    user: Option<&File>,
     output: OwnedFd,
 ) -> Step<std::convert::Infallible> {
     let spec = &plan.spec;
@@ -115,7 +117,11 @@ pub(super) fn run(
     let unshared = unshare(CloneFlags::CLONE_NEWCGROUP);
     unshared.during(|| "unshare the cgroup namespace".into())?;
     if plan.own_user_namespace() {
-        enter_own_user_namespace(spec)?;
+        match user {
+            Some(user) => setns(user, CloneFlags::CLONE_NEWUSER)
+                .during(|| "join the user namespace of the user".into())?,
+            None => enter_own_user_namespace(spec)?,
+        }
     }
     let settings = become_user(plan)?;
     exec(&spec.command, &settings)

@@ -287,6 +287,9 @@ struct Processes {
     mounts: HashMap<String, u64>,
     /// What a process writes to that moves into the cgroup of a container.
     cgroups: HashMap<String, File>,
+    /// The user namespace of each user and group that needs one. Containers of one user are in the
+    /// same: to the kernel, two users of two namespaces are never one.
+    users: HashMap<(u32, u32), File>,
 }
 
 /// Does what the harness asks until it is gone.
@@ -448,6 +451,8 @@ fn answer(
         Request::Start(plan) => {
             let (output, archive) = (next()?, File::from(next()?));
             let cgroup = next().ok().map(File::from);
+            let ids = (plan.spec.uid, plan.spec.gid);
+            let user = processes.users.get(&ids);
             // ANCHOR: start
             let mut own = libc::CLONE_NEWNS;
             if !pod.spec.share_process_namespace {
@@ -455,10 +460,18 @@ fn answer(
             }
             let (pid, mounts) = spawn(own, || {
                 let cgroup = cgroup.as_ref();
-                let Err(error) = container::run(&plan, pod, archive, cgroup, output);
+                let Err(error) = container::run(&plan, pod, archive, cgroup, user, output);
                 error
             })?;
             // ANCHOR_END: start
+            if plan.own_user_namespace()
+                && pod.own_proc
+                && user.is_none()
+                // One that has ended already has left it.
+                && let Ok(user) = File::open(format!("/proc/{pid}/ns/user"))
+            {
+                processes.users.insert(ids, user);
+            }
             processes.add(&plan.spec.id, pid);
             processes.mounts.insert(plan.spec.id.clone(), mounts);
             if let Some(cgroup) = cgroup {

@@ -261,6 +261,25 @@ containers: [{{name: app, ACTOR, args: [count-processes, then, wait]}}]"
     }
 }
 
+/// A sidecar is no wall: who sees a process and is the same user reads what it has.
+#[tokio::test]
+async fn shared_processes_are_open_to_the_same_user() {
+    for (user, read) in [(65532, 2), (65533, 1)] {
+        let mut pod = pod(&format!(
+            "shareProcessNamespace: true
+initContainers: [{{name: first, ACTOR, restartPolicy: Always, args: [wait]}}]
+containers:
+- name: app
+  ACTOR
+  args: [count-environments, then, wait]
+  securityContext: {{runAsUser: {user}, capabilities: {{drop: [ALL]}}}}"
+        ))
+        .await;
+        pod.until(&format!("app | {read} environments")).await;
+        pod.stop().await;
+    }
+}
+
 /// What a container's first process leaves behind ends with it, wherever it has gone.
 #[tokio::test]
 async fn strays_end_with_their_container() {
