@@ -288,6 +288,7 @@ fn describe(
             "{DIM}all that was recorded is in {}{DIM:#}",
             evidence.display()
         );
+        report::help_for(failure);
         return;
     }
     if outcome.is_as_recorded() {
@@ -295,17 +296,15 @@ fn describe(
         return;
     }
     println!("{BAD}not as recorded{BAD:#} {name}, {}", span(took));
+    let mut last = String::new();
     for comparison in &outcome.comparisons {
-        match &comparison.verdict {
+        let container = &comparison.container;
+        last = match &comparison.verdict {
             Snapshot::Same => continue,
-            Snapshot::Missing => println!(
-                "  {} has no snapshot yet; it printed:",
-                comparison.container
-            ),
-            Snapshot::Different(_) => {
-                println!("  {} printed something else:", comparison.container)
-            }
-        }
+            Snapshot::Missing => format!("{container} has no snapshot yet; it printed:"),
+            Snapshot::Different(_) => format!("{container} printed something else:"),
+        };
+        println!("  {last}");
         report::difference(&comparison.verdict, comparison.printed());
     }
     if !bless {
@@ -318,6 +317,7 @@ fn describe(
             "{DIM}all that was recorded is in {}{DIM:#}",
             evidence.display()
         );
+        report::help(&last);
     }
 }
 
@@ -513,7 +513,10 @@ fn forward(pods: Arc<dyn Pods>, ports: Vec<(String, u16, Arc<TcpListener>)>) -> 
                                 // Either side may break off; the other then sees the end.
                                 let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
                             }
-                            Err(error) => anstream::eprintln!("port {port} of the pod: {error}"),
+                            Err(error) => {
+                                let error = anyhow::Error::new(error);
+                                report::error(&error.context(format!("cannot reach port {port}")));
+                            }
                         }
                     });
                 }

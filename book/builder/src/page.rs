@@ -168,8 +168,9 @@ impl<'w> Pages<'w> {
                 let drawn = timeline::draw(&recording, &manifest, number);
                 figure("timeline", caption, &drawn)
             }
-            Directive::Error(message) => {
-                figure("error", "", &fenced("text", &message.replace("{}", "…")))
+            Directive::Error(messages) => {
+                let said = messages.join("\n").replace("{}", "…");
+                figure("error", "", &fenced("text", &said))
             }
             Directive::Chapters => self.chapter_links(),
             Directive::Commands => self.commands(),
