@@ -42,6 +42,10 @@ pub(crate) async fn run(args: &ChapterArgs) -> anyhow::Result<Verdict> {
     if plans.len() > 1 {
         plans.retain(|plan| plan.scenario.engines.contains(&kind));
     }
+    anyhow::ensure!(
+        plans.len() == 1 || !(args.keep || args.follow),
+        "--keep and --follow take one chapter and one scenario"
+    );
     let single = plans.len() == 1 && args.repeat == 1;
     let words = !args.json;
     if words {
@@ -68,10 +72,9 @@ pub(crate) async fn run(args: &ChapterArgs) -> anyhow::Result<Verdict> {
 
     let interrupt = watch_for_ctrl_c();
     let engine: Arc<dyn Engine> = Arc::from(chosen.engine);
-    if args.keep || args.follow {
-        let [plan] = plans.as_slice() else {
-            anyhow::bail!("--keep and --follow take one chapter and one scenario")
-        };
+    if (args.keep || args.follow)
+        && let [plan] = plans.as_slice()
+    {
         return keep(engine.as_ref(), plan, args, interrupt).await;
     }
     let begin = Instant::now();

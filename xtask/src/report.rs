@@ -86,7 +86,7 @@ pub(crate) fn help_for(failure: &Failure) {
 /// The place of an entry: a terminal in an editor makes a link of it.
 fn link(entry: &Entry) -> String {
     format!(
-        "{BOLD}help:{BOLD:#} {}\n      {}:{}",
+        "{BOLD}more:{BOLD:#} {}\n      {}:{}",
         entry.title,
         troubleshooting::page().display(),
         entry.line
