@@ -95,7 +95,9 @@ impl Workspace {
     /// If the current folder cannot be told, which a relative `CARGO_TARGET_DIR` needs.
     pub fn target(&self) -> anyhow::Result<PathBuf> {
         match std::env::var_os("CARGO_TARGET_DIR") {
-            Some(folder) => std::path::absolute(folder).context("CARGO_TARGET_DIR"),
+            Some(folder) => {
+                std::path::absolute(folder).context("cannot tell what CARGO_TARGET_DIR names")
+            }
             None => Ok(self.root.join("target")),
         }
     }

@@ -29,7 +29,7 @@ pub(crate) async fn run(args: &BookArgs) -> anyhow::Result<Verdict> {
     use anstream::println;
     use harness::workspace::Workspace;
 
-    use crate::report::{BAD, span};
+    use crate::report::{self, span};
 
     let workspace = Workspace::find()?;
     let folder = book_builder::folder(&workspace)?;
@@ -54,10 +54,10 @@ pub(crate) async fn run(args: &BookArgs) -> anyhow::Result<Verdict> {
             if std::mem::take(&mut to_open)
                 && let Err(error) = open(address)
             {
-                anstream::eprintln!("{BAD}error:{BAD:#} {error:#}");
+                report::error(&error);
             }
         }
-        Err(error) => anstream::eprintln!("{BAD}error:{BAD:#} {error:#}"),
+        Err(error) => report::error(&error),
     };
     let serving = book_builder::serve(&workspace, &Own, &folder, args.port, built);
     tokio::select! {

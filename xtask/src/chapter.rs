@@ -42,6 +42,10 @@ pub(crate) async fn run(args: &ChapterArgs) -> anyhow::Result<Verdict> {
     if plans.len() > 1 {
         plans.retain(|plan| plan.scenario.engines.contains(&kind));
     }
+    anyhow::ensure!(
+        plans.len() == 1 || !(args.keep || args.follow),
+        "--keep and --follow take one chapter and one scenario"
+    );
     let single = plans.len() == 1 && args.repeat == 1;
     let words = !args.json;
     if words {
@@ -68,10 +72,9 @@ pub(crate) async fn run(args: &ChapterArgs) -> anyhow::Result<Verdict> {
 
     let interrupt = watch_for_ctrl_c();
     let engine: Arc<dyn Engine> = Arc::from(chosen.engine);
-    if args.keep || args.follow {
-        let [plan] = plans.as_slice() else {
-            anyhow::bail!("--keep and --follow take one chapter and one scenario")
-        };
+    if (args.keep || args.follow)
+        && let [plan] = plans.as_slice()
+    {
         return keep(engine.as_ref(), plan, args, interrupt).await;
     }
     let begin = Instant::now();
@@ -288,6 +291,7 @@ fn describe(
             "{DIM}all that was recorded is in {}{DIM:#}",
             evidence.display()
         );
+        report::help_for(failure);
         return;
     }
     if outcome.is_as_recorded() {
@@ -295,17 +299,15 @@ fn describe(
         return;
     }
     println!("{BAD}not as recorded{BAD:#} {name}, {}", span(took));
+    let mut last = String::new();
     for comparison in &outcome.comparisons {
-        match &comparison.verdict {
+        let container = &comparison.container;
+        last = match &comparison.verdict {
             Snapshot::Same => continue,
-            Snapshot::Missing => println!(
-                "  {} has no snapshot yet; it printed:",
-                comparison.container
-            ),
-            Snapshot::Different(_) => {
-                println!("  {} printed something else:", comparison.container)
-            }
-        }
+            Snapshot::Missing => format!("{container} has no snapshot yet; it printed:"),
+            Snapshot::Different(_) => format!("{container} printed something else:"),
+        };
+        println!("  {last}");
         report::difference(&comparison.verdict, comparison.printed());
     }
     if !bless {
@@ -318,6 +320,7 @@ fn describe(
             "{DIM}all that was recorded is in {}{DIM:#}",
             evidence.display()
         );
+        report::help(&last);
     }
 }
 
@@ -513,7 +516,10 @@ fn forward(pods: Arc<dyn Pods>, ports: Vec<(String, u16, Arc<TcpListener>)>) -> 
                                 // Either side may break off; the other then sees the end.
                                 let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
                             }
-                            Err(error) => anstream::eprintln!("port {port} of the pod: {error}"),
+                            Err(error) => {
+                                let error = anyhow::Error::new(error);
+                                report::error(&error.context(format!("cannot reach port {port}")));
+                            }
                         }
                     });
                 }

@@ -48,7 +48,7 @@ mod with_client {
     use harness::workspace::Workspace;
 
     use super::{Cluster, NODE_IMAGE, Verdict};
-    use crate::report::{Compiling, Phase, fact, span};
+    use crate::report::{self, Compiling, Phase, fact, span};
 
     pub(crate) async fn run(command: Cluster) -> anyhow::Result<Verdict> {
         match command {
@@ -101,14 +101,16 @@ mod with_client {
                 Verdict::Good
             }
             Status::Down { why } => {
-                println!("the cluster does not answer: {why}");
-                println!("`cargo xtask cluster up` starts it again");
+                let words = format!("the cluster does not answer: {why}");
+                println!("{words}\n`cargo xtask cluster up` starts it again");
+                report::help(&words);
                 Verdict::Bad
             }
             Status::NotOurs => {
-                println!(
-                    "there is a kind cluster of the workbook's name that the workbook did not make; it is left alone"
-                );
+                let words = "there is a kind cluster of the workbook's name that the workbook did not make; \
+                             it is left alone";
+                println!("{words}");
+                report::help(words);
                 Verdict::Bad
             }
         })

@@ -10,6 +10,7 @@ mod engine;
 mod list;
 mod report;
 mod test;
+pub mod troubleshooting;
 
 use std::process::ExitCode;
 
@@ -113,16 +114,15 @@ pub fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
     harness::sandbox::supervise_if_asked();
 
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refusal) => return report::refusal(&refusal),
+    };
     match run(cli.command) {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
         Ok(Verdict::Bad) => ExitCode::from(1),
         Err(error) => {
-            anstream::eprintln!(
-                "{}error:{} {error:#}",
-                report::BAD,
-                report::BAD.render_reset()
-            );
+            report::error(&error);
             ExitCode::from(2)
         }
     }

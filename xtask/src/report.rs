@@ -1,14 +1,18 @@
 //! What the commands say, and how it looks: in 80 columns, with colour where the terminal has it.
 
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anstream::println;
 use anstyle::{AnsiColor, Style};
+use harness::diagnosis::Failure;
 use harness::engine::{Change, Event, PodChange, What};
 use harness::image::Progress;
 use harness::run::Plan;
 use harness::snapshot::Verdict;
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::troubleshooting::{self, Entry};
 
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
@@ -42,6 +46,51 @@ pub(crate) fn paragraph(lead: &str, indent: usize, text: &str) {
         line.push_str(word);
     }
     println!("{lead}{line}");
+}
+
+/// Prints an error, and where the book says more of it.
+pub(crate) fn error(error: &anyhow::Error) {
+    anstream::eprintln!("{BAD}error:{BAD:#} {error:#}");
+    for entry in troubleshooting::of_error(error) {
+        anstream::eprintln!("{}", link(&entry));
+    }
+}
+
+/// Prints what the parser of the command line says, which may be the help that was asked for.
+pub(crate) fn refusal(said: &clap::Error) -> ExitCode {
+    let _ = said.print();
+    let text = said.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    if said.use_stderr()
+        && let Some(entry) = troubleshooting::of_text(first)
+    {
+        anstream::eprintln!("\n{}", link(&entry));
+    }
+    ExitCode::from(u8::try_from(said.exit_code()).unwrap_or(2))
+}
+
+/// Prints where the book says more of a message that was printed.
+pub(crate) fn help(message: &str) {
+    if let Some(entry) = troubleshooting::of_text(message) {
+        println!("{}", link(&entry));
+    }
+}
+
+/// Prints where the book says more of a run that failed.
+pub(crate) fn help_for(failure: &Failure) {
+    if let Some(entry) = troubleshooting::of_failure(failure) {
+        println!("{}", link(&entry));
+    }
+}
+
+/// The place of an entry: a terminal in an editor makes a link of it.
+fn link(entry: &Entry) -> String {
+    format!(
+        "{BOLD}more:{BOLD:#} {}\n      {}:{}",
+        entry.title,
+        troubleshooting::page().display(),
+        entry.line
+    )
 }
 
 /// A time span as a reader wants it: `0.35 s`, `12 ms`.

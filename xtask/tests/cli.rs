@@ -122,6 +122,59 @@ fn what_the_command_line_gets_wrong_exits_with_2() {
     }
 }
 
+/// Which entry of "Troubleshooting" the last lines of an output lead to: its place is a line of
+/// the page, which a terminal in an editor opens.
+fn entry(said: &str, folder: &Path) -> String {
+    let lines = Vec::from_iter(said.lines().rev().take(2));
+    let [place, title] = lines.as_slice() else {
+        panic!("{said}")
+    };
+    let title = title
+        .strip_prefix("more: ")
+        .unwrap_or_else(|| panic!("{said}"));
+    let (file, line) = place.trim().rsplit_once(':').unwrap();
+    let page = std::fs::read_to_string(folder.join(file)).unwrap();
+    let line: usize = line.parse().unwrap();
+    let heading = page.lines().nth(line - 1).unwrap();
+    assert_eq!(heading, format!("### {title}"), "{place}");
+    title.to_owned()
+}
+
+#[test]
+fn an_error_leads_to_its_entry() {
+    for (arguments, title) in [
+        (
+            &["chapter", "99"][..],
+            "There is no such chapter, scenario or engine",
+        ),
+        (
+            &["chapter", "2", "--engine", "podman"],
+            "There is no such chapter, scenario or engine",
+        ),
+        (
+            &["chapter", "all", "--keep"],
+            "Only one run can be kept or followed",
+        ),
+    ] {
+        let output = run(arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert_eq!(entry(&said, &root()), title, "{arguments:?}");
+        let wide = |line: &&str| line.starts_with("more: ") && line.chars().count() > 80;
+        assert_eq!(said.lines().find(wide), None, "wider than 80 columns");
+    }
+    // From elsewhere the page's whole path is needed.
+    let output = command(&["list"]).current_dir("/").output().unwrap();
+    let title = entry(&text(&output.stderr), Path::new("/"));
+    assert_eq!(title, "The folder is not inside the workbook");
+    // What the parser says of the command line, and the help that was asked for, have none.
+    for arguments in [&["chaptre"][..], &["--help"]] {
+        let output = run(arguments);
+        let said = text(&output.stderr) + &text(&output.stdout);
+        assert!(!said.contains("troubleshooting.md"), "{said}");
+    }
+}
+
 #[test]
 fn outside_the_workbook_it_says_so() {
     let output = command(&["list"]).current_dir("/").output().unwrap();

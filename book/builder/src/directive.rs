@@ -41,8 +41,8 @@ pub(crate) enum Directive<'p> {
     Pod { of: Of<'p>, caption: &'p str },
     /// `{{#timeline CHAPTER SCENARIO caption}}`: the figure of a recording.
     Timeline { of: Of<'p>, caption: &'p str },
-    /// `{{#error MESSAGE}}`: a message of the workbook's own, `{}` where it varies.
-    Error(&'p str),
+    /// `{{#error MESSAGE}}`: messages of the workbook's own, one a line, `{}` where they vary.
+    Error(Vec<&'p str>),
     /// `{{#chapters}}`: the list of chapters.
     Chapters,
     /// `{{#commands}}`: the help of each command.
@@ -154,14 +154,8 @@ fn parse(inner: &str) -> Result<Directive<'_>, String> {
                 caption,
             }
         }
-        "run" => {
-            let lines = rest.lines().map(str::trim);
-            let commands: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
-            if commands.is_empty() {
-                return Err(lacks(name));
-            }
-            Directive::Run(commands)
-        }
+        "run" => Directive::Run(lines(name, rest)?),
+        "error" => Directive::Error(lines(name, rest)?),
         "typed" => {
             let (path, anchor, caption) = region(rest)?;
             Directive::Typed {
@@ -178,12 +172,21 @@ fn parse(inner: &str) -> Result<Directive<'_>, String> {
             let (of, caption) = of(rest)?;
             Directive::Timeline { of, caption }
         }
-        "error" if !rest.is_empty() => Directive::Error(rest),
         "chapters" if rest.is_empty() => Directive::Chapters,
         "commands" if rest.is_empty() => Directive::Commands,
         "fields" if rest.is_empty() => Directive::Fields,
         _ => return Err(format!("`{{{{#{inner}}}}}` is none of {FORMS}")),
     })
+}
+
+/// One argument a line.
+fn lines<'p>(name: &str, rest: &'p str) -> Result<Vec<&'p str>, String> {
+    let lines = rest.lines().map(str::trim);
+    let lines = Vec::from_iter(lines.filter(|line| !line.is_empty()));
+    if lines.is_empty() {
+        return Err(lacks(name));
+    }
+    Ok(lines)
 }
 
 fn word(text: &str) -> (&str, &str) {
@@ -248,7 +251,7 @@ mod tests {
         assert_eq!(problems, []);
         assert_eq!(
             parts[0],
-            Part::Directive(1, Directive::Error("no {} in {}"))
+            Part::Directive(1, Directive::Error(vec!["no {} in {}"]))
         );
     }
 

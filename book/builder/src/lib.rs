@@ -60,7 +60,7 @@ fn build_with(
     let root = workspace.root().join("book");
     let mut config = Config::from_disk(root.join("book.toml"))?;
     config.build.build_dir = folder.to_owned();
-    let theme = tempfile::tempdir().context("cannot make a folder for the theme")?;
+    let theme = tempfile::tempdir().context("cannot make a temporary folder")?;
     theme::write(&root.join("theme"), theme.path())?;
     config.set("output.html.theme", theme.path())?;
     if let Some(endpoint) = live_reload {

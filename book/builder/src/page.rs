@@ -189,7 +189,10 @@ impl<'w> Pages<'w> {
                 let drawn = timeline::draw(&recording, &manifest, number);
                 figure("timeline", caption, &drawing(&drawn))
             }
-            Directive::Error(message) => figure("error", "", &plain(&message.replace("{}", "…"))),
+            Directive::Error(messages) => {
+                let said = messages.join("\n").replace("{}", "…");
+                figure("error", "", &plain(&said))
+            }
             Directive::Chapters => self.chapter_links(),
             Directive::Commands => self.commands(),
             Directive::Fields => fields(),

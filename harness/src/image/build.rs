@@ -118,14 +118,14 @@ impl fmt::Display for BuildError {
                 write!(f, "cannot read {}: {error}", executable.display())
             }
             Self::Write { archive, error } => {
-                write!(f, "cannot write {}: {error}", archive.display())?;
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-                ) {
-                    write!(f, "; `cargo clean` frees what earlier builds left")?;
+                let archive = archive.display();
+                match error.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => write!(
+                        f,
+                        "cannot write {archive}: {error}; `cargo clean` frees what earlier builds left"
+                    ),
+                    _ => write!(f, "cannot write {archive}: {error}"),
                 }
-                Ok(())
             }
         }
     }

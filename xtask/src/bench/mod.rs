@@ -99,7 +99,7 @@ fn program_of_image(scratch: &Path, chapter: &str, program: &str) -> anyhow::Res
     let workspace = Workspace::find()?;
     let images = harness::image::build(workspace.root(), chapter, &mut |_| {})?;
     let image = images.iter().find(|image| image.program == program);
-    let image = image.with_context(|| format!("{chapter} has no {program}"))?;
+    let image = image.with_context(|| format!("chapter {chapter} has no program {program}"))?;
     let folder = scratch.join(program);
     fs::create_dir(&folder)?;
     harness::image::unpack_layer(&image.open_archive()?, &folder)?;
