@@ -109,10 +109,12 @@ pub fn of_failure(failure: &Failure) -> Option<Entry> {
 
 /// The entry for a message. Of one that has several lines, the last is nearest to the cause; but
 /// what another program said is no message, so they count only if they begin with words of ours.
+/// What is indented is a list of all that is wrong, which the first line is about.
 #[must_use]
 pub fn of_text(text: &str) -> Option<Entry> {
     let entries = entries();
-    let mut below = text.lines().skip(1).collect::<Vec<_>>().into_iter().rev();
+    let below = text.lines().skip(1).filter(|line| !line.starts_with(' '));
+    let mut below = Vec::from_iter(below).into_iter().rev();
     let found = below.find_map(|line| {
         of_line(&entries, line).filter(|(_, message)| !message.starts_with(ANYTHING))
     });

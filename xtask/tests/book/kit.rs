@@ -24,15 +24,62 @@ pub(crate) struct Reader {
     _target: TempDir,
 }
 
+/// The folder of the workbook.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// `cargo xtask book` in the workbook at `root`, which builds below `target`.
+pub(crate) fn book(root: &Path, target: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask-book"));
+    command
+        .arg("book")
+        .current_dir(root)
+        .env("CARGO_TARGET_DIR", target);
+    command
+}
+
+/// A copy of what the book is made from, to be changed.
+pub(crate) fn copy() -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let files = Command::new("git")
+        .args([
+            "ls-files",
+            "book",
+            "chapters",
+            "harness",
+            "kit",
+            "manifests",
+        ])
+        .arg("Cargo.toml")
+        .current_dir(root())
+        .output()
+        .unwrap();
+    for file in String::from_utf8(files.stdout).unwrap().lines() {
+        let to = copy.path().join(file);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(root().join(file), to).unwrap();
+    }
+    copy
+}
+
+/// Changes a file of a copy.
+pub(crate) fn change(copy: &TempDir, file: &str, change: impl FnOnce(String) -> String) {
+    let file = copy.path().join(file);
+    let text = change(fs::read_to_string(&file).unwrap());
+    fs::write(file, text).unwrap();
+}
+
 impl Reader {
     pub(crate) async fn new() -> Self {
+        Self::of(root()).await
+    }
+
+    /// Who reads the book of the workbook at `root`.
+    pub(crate) async fn of(root: &Path) -> Self {
         let target = tempfile::tempdir().unwrap();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let mut serve = Command::new(env!("CARGO_BIN_EXE_xtask-book"));
-        serve
-            .args(["book", "--serve", "--port", "0"])
-            .current_dir(root)
-            .env("CARGO_TARGET_DIR", target.path());
+        let mut serve = book(root, target.path());
+        serve.args(["--serve", "--port", "0"]);
         let (server, line) = Ended::start(&mut serve, " pages at http");
         let (_, rest) = line.split_once(" at ").unwrap();
         let (address, _) = rest.split_once(',').unwrap();

@@ -4,6 +4,7 @@
 //! `cargo test --package xtask --features browser --test book`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod changes;
 mod kit;
 mod navigation;
 mod pages;
