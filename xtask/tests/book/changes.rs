@@ -1,9 +1,19 @@
 //! What happens when something changes: what no longer agrees is told, and a page that is open is
 //! loaded again.
 
+use tempfile::TempDir;
+
 use crate::kit::{Reader, book, change, copy};
 
 const PAGE: &str = "book/src/chapters/02-input-poller.md";
+
+/// Builds the book of a copy: where to, the exit code and what was said of errors.
+fn built(copy: &TempDir) -> (TempDir, Option<i32>, String) {
+    let target = tempfile::tempdir().unwrap();
+    let output = book(copy.path(), target.path()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    (target, output.status.code(), said)
+}
 
 #[test]
 fn whatever_does_not_agree_with_what_it_includes_is_told_with_its_place() {
@@ -44,10 +54,8 @@ It is simply there. [A page](gone.md) and [a heading](#gone).
         |text| text.replace("Hello", "Good day"),
     );
 
-    let target = tempfile::tempdir().unwrap();
-    let output = book(copy.path(), target.path()).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    let (_, code, said) = built(&copy);
+    assert_eq!(code, Some(2), "{said}");
     for (line, what) in [
         (1, "a listing is included, not typed"),
         (5, "a listing is included, not typed"),
@@ -83,14 +91,39 @@ fn a_timeline_of_a_run_that_is_no_longer_as_recorded_is_told() {
     let copy = copy();
     let snapshot = "chapters/02-input-poller/snapshots/healthy/input-sidecar.snap";
     change(&copy, snapshot, |text| text.replace("Hello", "Good day"));
-    let target = tempfile::tempdir().unwrap();
-    let output = book(copy.path(), target.path()).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
+    let (_, code, said) = built(&copy);
+    assert_eq!(code, Some(2), "{said}");
     for told in [
         "recording.json is not as the snapshot of input-sidecar",
         "`cargo xtask chapter 2 --scenario healthy --bless` records it again",
     ] {
         assert!(said.contains(told), "not told: {told}\n{said}");
+    }
+}
+
+#[test]
+fn a_figure_is_made_from_the_manifest() {
+    let copy = copy();
+    let manifest = "manifests/01-shared-volume-logs/healthy.yaml";
+    change(&copy, manifest, |text| {
+        text.replace("containerPort: 8080", "containerPort: 8181")
+            .replace("mountPath: /var/log/webserver", "mountPath: /var/elsewhere")
+    });
+    let (target, code, said) = built(&copy);
+    assert_eq!(code, Some(0), "{said}");
+    let page = target
+        .path()
+        .join("book/chapters/01-shared-volume-logs.html");
+    let page = std::fs::read_to_string(page).unwrap();
+    let start = page.find("<svg class=\"anatomy\"").unwrap();
+    let figure = &page[start..start + page[start..].find("</svg>").unwrap()];
+    for drawn in [
+        "listens on 8181",
+        "/var/elsewhere",
+        "read-only",
+        "shared-logs",
+    ] {
+        assert!(figure.contains(drawn), "no {drawn} in {figure}");
     }
 }
 
