@@ -250,7 +250,7 @@ containers:
 - {name: sick, ACTOR, args: [say, up, then, wait], livenessProbe: {exec: {command: [/actor, turn, /data/turns, '0', '1']}, periodSeconds: 1, failureThreshold: 1}, volumeMounts: [{name: data, mountPath: /data}]}
 - {name: well, ACTOR, args: [say, up, then, wait], livenessProbe: {exec: {command: [/actor, exit, '0']}, periodSeconds: 1, failureThreshold: 1}}",
         "[[step]]
-wait = { container = 'sick', state = 'started', times = 2 }",
+wait = { container = 'sick', line = 'up', times = 2 }",
     ),
     (
         "signals, and one container killed among others",
