@@ -114,6 +114,24 @@ fn wrap(text: &str, fits: usize) -> Vec<String> {
     lines
 }
 
+/// How far from the first one of several tracks is: `step`, or less where all would not have
+/// room.
+fn spread(at: usize, of: usize, step: usize, room: usize) -> usize {
+    match of.saturating_sub(1) {
+        0 => 0,
+        last => (at * step).min(at * room / last),
+    }
+}
+
+/// A name of 63 characters, as Kubernetes allows, is drawn narrower.
+fn narrow(text: &str, room: usize) -> String {
+    if text.chars().count() * CHARACTER > room {
+        format!(r#" textLength="{room}" lengthAdjust="spacingAndGlyphs""#)
+    } else {
+        String::new()
+    }
+}
+
 /// Draws the pods of a manifest, one below the other, as one line of SVG. `number` tells the
 /// figures of a page apart.
 pub(crate) fn draw(manifest: &Manifest, number: usize) -> String {
@@ -157,6 +175,8 @@ fn draw_pod(pod: &Pod, number: usize, top: usize, svg: &mut String, words: &mut 
     let mut was_init = true;
     let mut blocks = Vec::new();
     let mut mounts = Vec::new();
+    // Where each container's calls are told of.
+    let mut call_rows = Vec::new();
     for (index, (role, container)) in pod.spec.all_containers().enumerate() {
         if has_init && was_init && role == Role::Main {
             heading(&mut y, "then the containers: all at once");
@@ -178,15 +198,20 @@ fn draw_pod(pod: &Pod, number: usize, top: usize, svg: &mut String, words: &mut 
             _ => format!("{} {}", index + 1, container.name),
         };
         block.add("name", &name);
+        let mut rows = Vec::new();
         for line in facts(role, container) {
-            block.add("fact", &line);
+            let row = block.add("fact", &line);
+            if line.starts_with(CALLS) {
+                rows.push(row);
+            }
         }
+        call_rows.push(rows);
         let _ = write!(words, "{} ", in_words(role, container));
         for mount in &container.volume_mounts {
             let how = if mount.read_only { ", read-only" } else { "" };
             let row = block.add("path", &mount.mount_path);
             if mount.read_only {
-                block.add("fact", "read-only");
+                block.add("fact", "└ read-only");
             }
             mounts.push((index, row, mount.name.as_str()));
             let _ = write!(
@@ -235,7 +260,14 @@ fn draw_pod(pod: &Pod, number: usize, top: usize, svg: &mut String, words: &mut 
         r#"<rect class="frame" x="1" y="{top}" width="{width}" height="{height}" rx="8"/>"#
     );
     let title = format!("Pod {}", pod.metadata.name);
-    text(svg, "title", MARGIN + 2, top + MARGIN + 9, &title);
+    let _ = write!(
+        svg,
+        r#"<text class="title" x="{}" y="{}"{}>{}</text>"#,
+        MARGIN + 2,
+        top + MARGIN + 9,
+        narrow(&title, WIDTH - 2 * MARGIN - 4),
+        escape(&title)
+    );
     for (y, heading) in headings {
         text(svg, "fact", LEFT, y, heading);
     }
@@ -245,7 +277,7 @@ fn draw_pod(pod: &Pod, number: usize, top: usize, svg: &mut String, words: &mut 
 
     for (at, (block, volume)) in volumes.iter().zip(&pod.spec.volumes).enumerate() {
         // Each volume has a track of its own between the columns.
-        let track = RIGHT + 10 + (at * 7).min(26);
+        let track = RIGHT + 8 + spread(at, volumes.len(), 7, 24);
         let to = block.top + block.height() / 2;
         for (index, row, _) in mounts.iter().filter(|mount| mount.2 == volume.name) {
             let from = blocks[*index].at(*row);
@@ -255,22 +287,26 @@ fn draw_pod(pod: &Pod, number: usize, top: usize, svg: &mut String, words: &mut 
             );
         }
     }
-    let mut track = LEFT - 10;
-    for (from, to) in calls(pod) {
+    // Each call has a track of its own too.
+    let calls = calls(pod);
+    for (at, (from, nth, to)) in calls.iter().enumerate() {
+        let track = LEFT - 10 - spread(at, calls.len(), 8, 24);
         let _ = write!(
             svg,
             r#"<path class="call" marker-end="url(#pod-{number}-head)" d="M{LEFT} {}H{track}V{}H{}"/>"#,
-            blocks[from].bottom() - 14,
-            blocks[to].at(0),
+            blocks[*from].at(call_rows[*from][*nth]),
+            blocks[*to].at(0),
             LEFT - 1,
         );
-        track = track.saturating_sub(8).max(10);
     }
     for block in blocks.iter().chain(&volumes) {
         block.draw(svg);
     }
     end
 }
+
+/// How a container's box begins to tell whom it calls.
+const CALLS: &str = "calls ";
 
 /// What a container's box says below its name.
 fn facts(role: Role, container: &Container) -> Vec<String> {
@@ -284,7 +320,7 @@ fn facts(role: Role, container: &Container) -> Vec<String> {
         facts.push(format!("listens on {number}{}", name.unwrap_or_default()));
     }
     for (host, port) in upstreams(container) {
-        facts.push(format!("calls {host}:{port}"));
+        facts.push(format!("{CALLS}{host}:{port}"));
     }
     let is_probed = |probe: &Option<Probe>| probe.is_some();
     let probes = [
@@ -317,23 +353,31 @@ fn upstreams(container: &Container) -> Vec<(String, u16)> {
         .iter()
         .filter_map(|variable| variable.value.as_deref());
     let urls = values.filter_map(|value| {
-        let rest = value.strip_prefix("http://")?;
+        let (rest, usual) = match value.split_once("://")? {
+            ("http", rest) => (rest, 80),
+            ("https", rest) => (rest, 443),
+            _ => return None,
+        };
         let authority = rest.split('/').next()?;
         match authority.rsplit_once(':') {
-            Some((host, port)) => Some((host.to_owned(), port.parse().ok()?)),
-            None => Some((authority.to_owned(), 80)),
+            // An address such as `[::1]` has colons of its own.
+            Some((host, port)) if !port.ends_with(']') => {
+                Some((host.to_owned(), port.parse().ok()?))
+            }
+            _ => Some((authority.to_owned(), usual)),
         }
     });
     urls.collect()
 }
 
-/// Who calls whom in a pod, by their places in it: a call is drawn where the environment has a
-/// URL on the pod's own loopback, and another container states that port.
-fn calls(pod: &Pod) -> Vec<(usize, usize)> {
+/// Who calls whom in a pod, by their places in it, and which of the caller's calls it is: a call
+/// is drawn where the environment has a URL on the pod's own loopback, and another container
+/// states that port.
+fn calls(pod: &Pod) -> Vec<(usize, usize, usize)> {
     let containers = Vec::from_iter(pod.spec.all_containers().map(|(_, container)| container));
     let mut calls = Vec::new();
     for (from, caller) in containers.iter().enumerate() {
-        for (host, port) in upstreams(caller) {
+        for (nth, (host, port)) in upstreams(caller).into_iter().enumerate() {
             let is_local = ["localhost", "127.0.0.1", "[::1]"].contains(&host.as_str());
             let listens = |other: &&Container| {
                 other.name != caller.name
@@ -343,7 +387,7 @@ fn calls(pod: &Pod) -> Vec<(usize, usize)> {
                         .any(|stated| stated.container_port == port)
             };
             if is_local && let Some(to) = containers.iter().position(listens) {
-                calls.push((from, to));
+                calls.push((from, nth, to));
             }
         }
     }
@@ -362,5 +406,103 @@ fn kind(volume: &Volume) -> String {
         format!("Secret {}", secret.secret_name)
     } else {
         "of a cluster".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: crowd}
+spec:
+  volumes:
+    - {name: a, emptyDir: {}}
+    - {name: b, emptyDir: {}}
+    - {name: c, emptyDir: {}}
+    - {name: d, emptyDir: {}}
+    - {name: e, emptyDir: {}}
+    - {name: f, emptyDir: {}}
+  initContainers:
+    - name: prepare
+      image: 'sidecar-examples:prepare'
+      imagePullPolicy: Never
+      volumeMounts: [{name: a, mountPath: /a}, {name: f, mountPath: /f}]
+    - name: proxy
+      image: 'sidecar-examples:proxy'
+      imagePullPolicy: Never
+      restartPolicy: Always
+      ports: [{containerPort: 7979}]
+      env: [{name: UPSTREAM, value: 'https://example.com'}]
+      volumeMounts: [{name: b, mountPath: /b}, {name: c, mountPath: /c, readOnly: true}]
+  containers:
+    - name: app
+      image: 'sidecar-examples:app'
+      imagePullPolicy: Never
+      ports: [{containerPort: 7878}]
+      env:
+        - {name: UPSTREAM, value: 'http://localhost:7979/path'}
+        - {name: OTHER, value: 'http://[::1]:9000'}
+      volumeMounts: [{name: a, mountPath: /a}, {name: d, mountPath: /d}]
+    - name: other
+      image: 'sidecar-examples:other'
+      imagePullPolicy: Never
+      ports: [{containerPort: 9000}]
+      env: [{name: UPSTREAM, value: 'http://127.0.0.1:7979'}]
+      volumeMounts: [{name: a, mountPath: /a}, {name: e, mountPath: /e}]
+";
+
+    fn parse(text: &str) -> Manifest {
+        Manifest::parse("crowd.yaml", text).expect("a manifest")
+    }
+
+    /// Where the upright parts of the lines of a kind are.
+    fn tracks(svg: &str, class: &str) -> Vec<usize> {
+        let lines = svg.split("<path ").filter(|line| line.contains(class));
+        let lines = lines.filter_map(|line| line.split_once('H')?.1.split_once('V'));
+        lines.map(|(x, _)| x.parse().expect("a number")).collect()
+    }
+
+    #[test]
+    fn a_call_begins_at_the_row_that_tells_of_it_and_has_a_track_of_its_own() {
+        let manifest = parse(MANIFEST);
+        let pod = &manifest.pods[0];
+        assert_eq!(calls(pod), [(2, 0, 1), (2, 1, 3), (3, 0, 1)]);
+        let mut tracks = tracks(&draw(&manifest, 1), r#"class="call""#);
+        tracks.dedup();
+        assert_eq!(tracks.len(), 3, "{tracks:?}");
+        assert!(tracks.iter().all(|x| (2..LEFT).contains(x)), "{tracks:?}");
+    }
+
+    #[test]
+    fn each_volume_has_a_track_between_the_columns() {
+        let mut tracks = tracks(&draw(&parse(MANIFEST), 1), r#"class="mount""#);
+        tracks.dedup();
+        assert_eq!(tracks.len(), 6, "{tracks:?}");
+        let between = RIGHT + 1..VOLUME_LEFT;
+        assert!(tracks.iter().all(|x| between.contains(x)), "{tracks:?}");
+    }
+
+    #[test]
+    fn hosts_and_ports_are_those_of_the_urls() {
+        let manifest = parse(MANIFEST);
+        let calls = |at: usize| {
+            let (_, container) = manifest.pods[0].spec.all_containers().nth(at).expect("it");
+            upstreams(container)
+        };
+        assert_eq!(calls(1), [("example.com".to_owned(), 443)]);
+        assert_eq!(calls(2)[1], ("[::1]".to_owned(), 9000));
+    }
+
+    #[test]
+    fn text_is_wrapped_into_its_box_and_none_of_it_is_lost() {
+        let name = "a-name-of-some-length".repeat(3);
+        let lines = wrap(&name, 20);
+        assert!(lines.iter().all(|line| line.chars().count() <= 20));
+        assert_eq!(lines.concat(), name);
+        let svg = draw(&parse(&MANIFEST.replace("crowd", &name)), 1);
+        assert!(svg.contains("textLength"), "{svg}");
     }
 }

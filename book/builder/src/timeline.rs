@@ -7,6 +7,7 @@ use std::time::Duration;
 use harness::diagnosis::in_words;
 use harness::engine::{Change, Event, PodChange, What};
 use harness::manifest::Manifest;
+use harness::manifest::pod::Pod;
 use harness::recording::Recording;
 use mdbook_core::utils::escape_html as escape;
 
@@ -22,14 +23,32 @@ const NAME: f64 = 14.0;
 const BAR: f64 = 18.0;
 /// Marks that are closer than this are drawn as one, which leads to the first of them.
 const CLOSE: f64 = 7.0;
+/// The width of a character of a lane's name, rather more than it has.
+const CHARACTER: f64 = 8.0;
 /// The most rows of the log.
 const ROWS: usize = 200;
+
+/// Whom something happened to. A pod and a container of it may have the same name.
+#[derive(Clone, Copy, PartialEq)]
+struct Lane<'r> {
+    pod: &'r str,
+    /// None for the pod itself.
+    container: Option<&'r str>,
+}
+
+impl Lane<'_> {
+    fn name(&self) -> String {
+        match self.container {
+            Some(container) => container.to_owned(),
+            None => format!("Pod {}", self.pod),
+        }
+    }
+}
 
 /// A row of the log.
 struct Entry<'r> {
     at: Duration,
-    /// The container, or the pod.
-    who: &'r str,
+    lane: Lane<'r>,
     what: String,
     is_line: bool,
 }
@@ -41,8 +60,7 @@ pub(crate) fn draw(recording: &Recording, manifest: &Manifest, number: usize) ->
         .iter()
         .flat_map(|pod| pod.spec.all_containers());
     let containers = Vec::from_iter(containers.map(|(_, container)| container));
-    let pods = manifest.pods.iter().map(|pod| pod.metadata.name.as_str());
-    let lanes = Vec::from_iter(pods.chain(containers.iter().map(|c| c.name.as_str())));
+    let lanes = Vec::from_iter(manifest.pods.iter().flat_map(lanes));
     // Without a readiness probe a container is ready as long as it runs, which is no news.
     let tells_readiness = |name: &str| {
         let of_name = containers.iter().find(|container| container.name == name);
@@ -65,19 +83,22 @@ pub(crate) fn draw(recording: &Recording, manifest: &Manifest, number: usize) ->
     );
     let mut svg = axis(&scale, lanes.len());
     let mut top = AXIS;
-    for (index, lane) in lanes.iter().enumerate() {
+    for lane in lanes {
+        let name = lane.name();
+        // A name of 63 characters, as Kubernetes allows, is drawn narrower.
+        let room = WIDTH - LEFT - RIGHT;
+        let narrow = if name.len() as f64 * CHARACTER > room {
+            format!(r#" textLength="{room}" lengthAdjust="spacingAndGlyphs""#)
+        } else {
+            String::new()
+        };
         let _ = write!(
             svg,
-            r#"<text class="lane" x="{LEFT}" y="{}">{}{}</text>"#,
+            r#"<text class="lane" x="{LEFT}" y="{}"{narrow}>{}</text>"#,
             top + NAME - 2.0,
-            if index < manifest.pods.len() {
-                "Pod "
-            } else {
-                ""
-            },
-            escape(lane)
+            escape(&name)
         );
-        if index >= manifest.pods.len() {
+        if lane.container.is_some() {
             states(&mut svg, &scale, recording, lane, end, top + BAR);
         }
         marks(&mut svg, &scale, &entries, lane, number, top + BAR);
@@ -91,18 +112,32 @@ pub(crate) fn draw(recording: &Recording, manifest: &Manifest, number: usize) ->
     )
 }
 
+/// A pod's lanes: its own, and one for each container.
+fn lanes(pod: &Pod) -> impl Iterator<Item = Lane<'_>> {
+    let containers = pod.spec.all_containers();
+    let containers = containers.map(|(_, container)| Some(container.name.as_str()));
+    let pod = pod.metadata.name.as_str();
+    [None]
+        .into_iter()
+        .chain(containers)
+        .map(move |container| Lane { pod, container })
+}
+
 fn entry<'r>(event: &'r Event, tells_readiness: impl Fn(&str) -> bool) -> Option<Entry<'r>> {
-    let (who, what, is_line) = match &event.what {
-        What::Pod(change) => (event.pod.as_str(), pod_in_words(change), false),
+    let (container, what, is_line) = match &event.what {
+        What::Pod(change) => (None, pod_in_words(change), false),
         What::Container { name, change } => match change {
-            Change::Line(line) => (name.as_str(), line.text(), true),
+            Change::Line(line) => (Some(name.as_str()), line.text(), true),
             Change::Ready(_) if !tells_readiness(name) => return None,
-            other => (name.as_str(), in_words(other)?, false),
+            other => (Some(name.as_str()), in_words(other)?, false),
         },
     };
     Some(Entry {
         at: event.at,
-        who,
+        lane: Lane {
+            pod: &event.pod,
+            container,
+        },
         what,
         is_line,
     })
@@ -184,7 +219,7 @@ fn states(
     svg: &mut String,
     scale: &Scale,
     recording: &Recording,
-    container: &str,
+    lane: Lane<'_>,
     end: Duration,
     top: f64,
 ) {
@@ -199,7 +234,17 @@ fn states(
         }
     };
     let (mut running, mut ready) = (None, None);
-    for (at, change) in recording.changes(container) {
+    let of_lane = recording
+        .events
+        .iter()
+        .filter(|event| event.pod == lane.pod);
+    let changes = of_lane.filter_map(|event| match &event.what {
+        What::Container { name, change } if lane.container == Some(name) => {
+            Some((event.at, change))
+        }
+        _ => None,
+    });
+    for (at, change) in changes {
         match change {
             Change::Started { .. } => running = Some(at),
             Change::Ready(true) => ready = ready.or(Some(at)),
@@ -220,12 +265,12 @@ fn marks(
     svg: &mut String,
     scale: &Scale,
     entries: &[Entry<'_>],
-    lane: &str,
+    lane: Lane<'_>,
     number: usize,
     top: f64,
 ) {
     let of_lane = entries.iter().enumerate().take(ROWS);
-    let of_lane = Vec::from_iter(of_lane.filter(|(_, entry)| entry.who == lane));
+    let of_lane = Vec::from_iter(of_lane.filter(|(_, entry)| entry.lane == lane));
     let mut rest = &of_lane[..];
     while let [(row, first), ..] = rest {
         let x = scale.x(first.at);
@@ -233,13 +278,29 @@ fn marks(
         let count = rest.iter().take_while(is_close).count();
         let (here, after) = rest.split_at(count);
         rest = after;
-        let is_line = here.iter().all(|(_, entry)| entry.is_line);
-        let (class, up, height) = if is_line {
-            ("line", 4.0, 8.0)
-        } else {
-            ("change", -2.0, 20.0)
-        };
-        let (time, what) = (scale.words(first.at), escape(&first.what));
+        // Lines are seen beside a change that is close to them: one short mark from the first
+        // line to the last, and a long one for the change, or the first of several.
+        let mut seen = String::new();
+        for (is_line, class, up, height) in
+            [(true, "line", 4.0, 8.0), (false, "change", -2.0, 20.0)]
+        {
+            let mut of_kind = here.iter().filter(|(_, entry)| entry.is_line == is_line);
+            let Some((_, first)) = of_kind.next() else {
+                continue;
+            };
+            let last = of_kind.next_back().map_or(first, |(_, last)| last);
+            let from = scale.x(first.at);
+            let width = ((scale.x(last.at) - from + 2.0) * 100.0).round() / 100.0;
+            let width = if is_line { width } else { width.min(4.0) };
+            let _ = write!(
+                seen,
+                r#"<rect class="{class}" x="{}" y="{}" width="{width}" height="{height}"/>"#,
+                from - 1.0,
+                top + up
+            );
+        }
+        let (time, what, lane) = (scale.words(first.at), escape(&first.what), lane.name());
+        let lane = escape(&lane);
         let more = match count - 1 {
             0 => String::new(),
             more => format!(", and {more} more"),
@@ -247,11 +308,8 @@ fn marks(
         // What is aimed at is wider than what is seen.
         let _ = write!(
             svg,
-            r##"<a href="#timeline-{number}-{row}" aria-label="{time}, {lane}: {what}{more}"><rect class="aim" x="{}" y="{top}" width="8" height="16"/><rect class="{class}" x="{}" y="{}" width="{}" height="{height}"><title>{time}: {what}{more}</title></rect></a>"##,
+            r##"<a href="#timeline-{number}-{row}" aria-label="{time}, {lane}: {what}{more}"><title>{time}: {what}{more}</title>{seen}<rect class="aim" x="{}" y="{top}" width="8" height="16"/></a>"##,
             x - 4.0,
-            x - 1.0,
-            top + up,
-            if count > 1 { 4 } else { 2 },
         );
     }
 }
@@ -260,7 +318,8 @@ fn marks(
 fn log(scale: &Scale, entries: &[Entry<'_>], number: usize) -> String {
     let mut rows = String::new();
     for (row, entry) in entries.iter().enumerate().take(ROWS) {
-        let (time, who) = (scale.words(entry.at), escape(entry.who));
+        let (time, who) = (scale.words(entry.at), entry.lane.name());
+        let who = escape(&who);
         let what = match (entry.is_line, escape(&entry.what)) {
             (true, line) => format!("<code>{line}</code>"),
             (false, change) => format!("<i>{change}</i>"),
@@ -275,4 +334,87 @@ fn log(scale: &Scale, entries: &[Entry<'_>], number: usize) -> String {
     }
     // Markdown ends a block of HTML at an empty line.
     rows.replace('\n', "&#10;")
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::engine::EngineKind;
+
+    use super::*;
+
+    const MANIFEST: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: same}
+spec:
+  containers:
+    - {name: same, image: 'sidecar-examples:app', imagePullPolicy: Never}
+    - {name: other, image: 'sidecar-examples:app', imagePullPolicy: Never}
+";
+
+    fn figure(changes: Vec<(u64, Option<&str>, Change)>) -> String {
+        let manifest = Manifest::parse("same.yaml", MANIFEST).expect("a manifest");
+        let mut recording = Recording::new("01-same", "healthy", EngineKind::Sandbox);
+        recording.events = Vec::from_iter(changes.into_iter().map(|(at, name, change)| Event {
+            at: Duration::from_millis(at),
+            pod: "same".to_owned(),
+            what: match name {
+                None => What::Pod(PodChange::Initialized),
+                Some(name) => What::Container {
+                    name: name.to_owned(),
+                    change,
+                },
+            },
+        }));
+        draw(&recording, &manifest, 1)
+    }
+
+    fn started() -> Change {
+        Change::Started {
+            restarts: 0,
+            image: String::new(),
+        }
+    }
+
+    fn line() -> Change {
+        Change::Line("Hello".into())
+    }
+
+    #[test]
+    fn a_container_that_is_named_as_its_pod_has_marks_in_its_own_lane() {
+        let html = figure(vec![
+            (0, None, line()),
+            (100, Some("same"), started()),
+            (200, Some("other"), started()),
+            (300, Some("same"), line()),
+        ]);
+        assert_eq!(html.matches("<a href=").count(), 4, "{html}");
+        assert!(html.contains("0 ms, Pod same: initialized"), "{html}");
+        assert!(html.contains("100 ms, same: started"), "{html}");
+        assert!(html.contains("<td>Pod same</td>"), "{html}");
+    }
+
+    #[test]
+    fn lines_are_seen_beside_a_change_at_nearly_the_same_time() {
+        let html = figure(vec![
+            (0, Some("same"), started()),
+            (2, Some("same"), line()),
+            (4, Some("same"), line()),
+            (1000, Some("other"), started()),
+        ]);
+        let (marks, _) = html.split_once("</svg>").expect("a picture");
+        assert_eq!(marks.matches("<a href=").count(), 2, "{html}");
+        assert_eq!(marks.matches(r#"class="line""#).count(), 1, "{html}");
+        assert!(marks.contains("started, and 2 more"), "{html}");
+    }
+
+    #[test]
+    fn a_long_name_stays_in_the_picture() {
+        let name = "a".repeat(63);
+        let manifest = MANIFEST.replace("name: same}", &format!("name: {name}}}"));
+        let manifest = Manifest::parse("long.yaml", &manifest).expect("a manifest");
+        let recording = Recording::new("01-long", "healthy", EngineKind::Sandbox);
+        let html = draw(&recording, &manifest, 1);
+        assert_eq!(html.matches(r#"textLength="440""#).count(), 1, "{html}");
+    }
 }

@@ -154,7 +154,6 @@ impl Watch {
         let _ = self.watches.remove(file);
     }
 
-    // ANCHOR: locate
     /// Walks from the root to the folder of the log, watches what it passes, and says where the
     /// log is, or why its folder cannot be reached yet.
     ///
@@ -170,6 +169,7 @@ impl Watch {
             let Some(name) = steps.pop() else {
                 break Err(ErrorKind::IsADirectory.into());
             };
+            // ANCHOR: watch-first
             // Watch first, look then: what happens in between is told.
             match self.watches.add(&folder, NAMES) {
                 Ok(watch) => self.way.push((watch, name.clone())),
@@ -181,6 +181,7 @@ impl Watch {
                 Err(error) => break Err(error),
             }
             let path = folder.join(&name);
+            // ANCHOR_END: watch-first
             match fs::symlink_metadata(&path) {
                 Ok(metadata) if metadata.is_symlink() && links < LINKS => {
                     links += 1;
@@ -208,7 +209,6 @@ impl Watch {
         }
         Ok(place)
     }
-    // ANCHOR_END: locate
 }
 
 const NO_WATCH: &str = "cannot watch one more file: a higher fs.inotify.max_user_watches may do";

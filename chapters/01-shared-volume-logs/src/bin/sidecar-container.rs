@@ -32,7 +32,9 @@ async fn run() -> anyhow::Result<()> {
     offsets.save(&log.positions());
     result
 }
+// ANCHOR_END: run
 
+// ANCHOR: ship
 /// Prints the log until it is time to end.
 async fn ship(
     log: &mut Log,
@@ -63,4 +65,4 @@ async fn ship(
     // finished is not: that stays in the file for the next start.
     log.print_rest(&mut stdout)
 }
-// ANCHOR_END: run
+// ANCHOR_END: ship

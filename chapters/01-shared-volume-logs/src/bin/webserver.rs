@@ -71,7 +71,6 @@ async fn log_access(
     response
 }
 
-// ANCHOR: access-log
 /// A log file that is renamed when it has grown large, and begun anew.
 struct AccessLog {
     path: PathBuf,
@@ -100,6 +99,7 @@ impl AccessLog {
         })
     }
 
+    // ANCHOR: rotate
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         if self.size > 0 && self.size + line.len() as u64 > self.rotate_at {
             self.rotate()?;
@@ -123,6 +123,7 @@ impl AccessLog {
         println!("{log} is full, and is {} now", rotated.display());
         Ok(())
     }
+    // ANCHOR_END: rotate
 
     fn rotated(&self, number: u64) -> PathBuf {
         let mut path = self.path.clone().into_os_string();
@@ -130,7 +131,6 @@ impl AccessLog {
         path.into()
     }
 }
-// ANCHOR_END: access-log
 
 fn append_to(path: &Path) -> io::Result<File> {
     File::options().append(true).create(true).open(path)

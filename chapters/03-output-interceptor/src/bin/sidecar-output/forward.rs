@@ -14,7 +14,6 @@ use crate::upstream::{Upload, Upstream};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-// ANCHOR: forward
 /// Forwards a request of `client` to the upstream, and returns the answer as soon as it begins.
 ///
 /// Neither body is ever held as a whole: each piece is read when the other side has taken the
@@ -30,6 +29,7 @@ pub(crate) async fn forward(
     client: &HeaderValue,
     upstream: &Upstream,
 ) -> Result<Answer, Refusal> {
+    // ANCHOR: request
     let (mut head, body) = request.into_parts();
     if let Err(refusal) = may_go_on(&mut head) {
         return Err(refusal.of(body));
@@ -58,6 +58,7 @@ pub(crate) async fn forward(
     let answer = upstream
         .send(Request::from_parts(head, Upload::new(body)))
         .await?;
+    // ANCHOR_END: request
 
     let (mut head, body) = answer.into_parts();
     if let Some((_, why)) = ambiguous_framing(&head.headers) {
@@ -73,7 +74,6 @@ pub(crate) async fn forward(
     head.version = Version::HTTP_11;
     Ok(Response::from_parts(head, Either::Right(body)))
 }
-// ANCHOR_END: forward
 
 /// Refuses a request that is not to be forwarded, and gives the target of any other the form
 /// that a server expects.

@@ -46,7 +46,6 @@ async fn main() {
     exit(i32::from(ended.is_err()));
 }
 
-// ANCHOR: run
 /// Accepts connections until the program is told to end, then finishes those that are open.
 async fn run() -> anyhow::Result<()> {
     let listen: SocketAddr = setting("LISTEN", "127.0.0.1:7979");
@@ -67,6 +66,7 @@ async fn run() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {listen}; set LISTEN to a free address"))?;
 
+    // ANCHOR: accept
     // Each connection is a task of its own, so that none waits for another. All of them hold
     // the receiving end of a channel, and learn from its closing that it is time to leave.
     let mut connections = JoinSet::new();
@@ -87,7 +87,9 @@ async fn run() -> anyhow::Result<()> {
             () = &mut told_to_end => break,
         }
     }
+    // ANCHOR_END: accept
 
+    // ANCHOR: leave
     // Clients that wait in the kernel's queue believe that they are connected, and are still
     // served. From here on new ones are refused, and open connections end with the answer that
     // they wait for.
@@ -105,9 +107,9 @@ async fn run() -> anyhow::Result<()> {
     yield_now().await;
     drop(leave);
     while connections.join_next().await.is_some() {}
+    // ANCHOR_END: leave
     Ok(())
 }
-// ANCHOR_END: run
 
 // ANCHOR: serve
 /// Serves the requests of one connection, until the client leaves or all are told to.
