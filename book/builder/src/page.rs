@@ -1,7 +1,7 @@
 //! Pages: each directive becomes what it stands for, and whatever is typed where it should be
 //! included is found.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use anyhow::{Context, ensure};
@@ -310,28 +310,47 @@ fn language(path: &str) -> &str {
     path.rsplit_once('.').map_or("txt", |(_, end)| end)
 }
 
-/// The fields that only a cluster supports, or supports more values of: what is not in this list
-/// works everywhere.
+/// Which engines support which fields: two tables, of what all support, and of what only a cluster
+/// does.
 fn fields() -> String {
-    let mut text = String::from("| Type | Field | Sandbox and Docker |\n|---|---|---|\n");
+    let head = "| Type | Fields |\n|---|---|\n";
+    let (mut all, mut cluster) = (head.to_owned(), head.to_owned());
+    let mut whole = Vec::new();
     for (name, fields) in fields::table() {
-        let mut by_support: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        let (mut by_all, mut by_cluster) = (Vec::new(), Vec::new());
         for field in fields {
-            let support = match &field.support {
-                Support::All => continue,
-                Support::Cluster => "refused".to_owned(),
-                Support::Only(values) => format!("only `{}`", values.join("`, `")),
-            };
-            by_support.entry(support).or_default().push(field.name);
+            match &field.support {
+                Support::All => by_all.push(format!("`{}`", field.name)),
+                Support::Only(values) => {
+                    let values = values.iter().map(|value| match *value {
+                        "" => "`\"\"`".to_owned(),
+                        value => format!("`{value}`"),
+                    });
+                    let values = Vec::from_iter(values).join(" or ");
+                    by_all.push(format!("`{}` as {values}", field.name));
+                }
+                Support::Cluster => by_cluster.push(format!("`{}`", field.name)),
+            }
         }
-        for (support, fields) in by_support {
-            let _ = writeln!(text, "| `{name}` | `{}` | {support} |", fields.join("`, `"));
+        if by_all.is_empty() {
+            whole.push(format!("`{name}`"));
+            continue;
+        }
+        let _ = writeln!(all, "| `{name}` | {} |", by_all.join("; "));
+        if !by_cluster.is_empty() {
+            let _ = writeln!(cluster, "| `{name}` | {} |", by_cluster.join("; "));
         }
     }
-    let counts = EngineKind::ALL.iter().map(|engine| {
-        let (supported, all) = fields::supported(*engine);
-        format!("{engine} supports {supported} of {all} fields")
+    let counts = EngineKind::ALL.map(|engine| {
+        let (supported, all) = fields::supported(engine);
+        format!("`{engine}` supports {supported} of {all}")
     });
-    let counts = Vec::from_iter(counts).join(", ");
-    format!("{counts}. Those that an engine refuses:\n\n{text}")
+    format!(
+        "Of the fields that a manifest may have, {}.\n\n\
+         ### Fields that all engines support\n\n{all}\n\
+         ### Fields that only kind supports\n\n{cluster}\n\
+         All fields of these types, too: {}.\n",
+        counts.join(", "),
+        whole.join(", ")
+    )
 }
