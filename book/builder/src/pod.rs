@@ -470,7 +470,24 @@ spec:
         let manifest = parse(MANIFEST);
         let pod = &manifest.pods[0];
         assert_eq!(calls(pod), [(2, 0, 1), (2, 1, 3), (3, 0, 1)]);
-        let mut tracks = tracks(&draw(&manifest, 1), r#"class="call""#);
+        let svg = draw(&manifest, 1);
+        let (_, row) = svg
+            .split_once(r#"<text class="fact" x="54" y=""#)
+            .expect("a fact");
+        let row = row.split(r#"<text class="fact" x="54" y=""#);
+        let mut row = row.filter(|text| text.contains(">calls [::1]:9000<"));
+        let (row, _) = row
+            .next()
+            .expect("the call")
+            .split_once('"')
+            .expect("its place");
+        // The middle of a row is above the foot of its text.
+        let begin = format!(
+            r#"d="M{LEFT} {}H"#,
+            row.parse::<usize>().expect("a number") - 5
+        );
+        assert_eq!(svg.matches(&begin).count(), 1, "{begin} in {svg}");
+        let mut tracks = tracks(&svg, r#"class="call""#);
         tracks.dedup();
         assert_eq!(tracks.len(), 3, "{tracks:?}");
         assert!(tracks.iter().all(|x| (2..LEFT).contains(x)), "{tracks:?}");
