@@ -190,7 +190,7 @@ async fn build(workspace: &Workspace, plans: &mut [Plan], words: bool) -> anyhow
             let mut compiling = Compiling::new(bar);
             let images =
                 harness::image::build(&root, &name, &mut |progress| compiling.show(progress));
-            images.map(|images| (images, compiling.parts()))
+            images.map(|images| (images, compiling.crates()))
         });
         let (images, count) = built.await.context("the build has panicked")??;
         compiled += count;
@@ -203,11 +203,8 @@ async fn build(workspace: &Workspace, plans: &mut [Plan], words: bool) -> anyhow
     }
     let took = phase.end();
     if words {
-        let what = if compiled == 0 {
-            "nothing to compile".to_owned()
-        } else {
-            format!("{compiled} parts compiled")
-        };
+        let what = Compiling::in_words(compiled);
+        let what = what.unwrap_or_else(|| "nothing to compile".to_owned());
         fact("build", &format!("{what}, {}", span(took)));
     }
     Ok(())

@@ -247,12 +247,8 @@ fn program_with(feature: &str) -> anyhow::Result<PathBuf> {
         &mut |progress| compiling.show(progress),
     )?;
     let took = phase.end();
-    if compiling.parts() > 0 {
-        let parts = compiling.parts();
-        anstream::eprintln!(
-            "compiled what {feature} needs: {parts} parts, {}",
-            span(took)
-        );
+    if let Some(what) = Compiling::in_words(compiling.crates()) {
+        anstream::eprintln!("what {feature} needs: {what}, {}", span(took));
     }
     Ok(program)
 }

@@ -143,23 +143,25 @@ impl Phase {
 /// Shows how far the compiler is.
 pub(crate) struct Compiling {
     bar: ProgressBar,
-    parts: usize,
+    crates: usize,
 }
 
 impl Compiling {
     pub(crate) fn new(bar: ProgressBar) -> Self {
-        Self { bar, parts: 0 }
+        Self { bar, crates: 0 }
     }
 
     pub(crate) fn show(&mut self, progress: Progress<'_>) {
         match progress {
-            Progress::Step(step) => self.bar.set_message(step.to_owned()),
+            Progress::Step(step) => {
+                self.crates += usize::from(step.starts_with("Compiling "));
+                self.bar.set_message(step.to_owned());
+            }
             Progress::Compiled {
                 done,
                 total,
                 at_work,
             } => {
-                self.parts = total;
                 let message = format!("{done} of {total}: {at_work}");
                 self.bar.set_message(message);
             }
@@ -170,9 +172,18 @@ impl Compiling {
         }
     }
 
-    /// How many parts were compiled or looked at; none if all was up to date.
-    pub(crate) fn parts(&self) -> usize {
-        self.parts
+    /// What was compiled, in words; none if all was up to date.
+    pub(crate) fn in_words(crates: usize) -> Option<String> {
+        match crates {
+            0 => None,
+            1 => Some("1 crate compiled".to_owned()),
+            more => Some(format!("{more} crates compiled")),
+        }
+    }
+
+    /// How many crates were compiled.
+    pub(crate) fn crates(&self) -> usize {
+        self.crates
     }
 }
 
