@@ -87,7 +87,8 @@ fn build_with(
         }
     });
     let mut problems = pages.problems()?;
-    book.build()?;
+    let built = book.build();
+    built.with_context(|| format!("cannot write {}", folder.display()))?;
     problems.extend(links::dead(folder)?);
     if !problems.is_empty() {
         bail!(

@@ -9,7 +9,7 @@ mod pulse;
 mod tool;
 mod watch;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
@@ -50,6 +50,8 @@ const MANAGER: &str = cluster::NAME;
 const GRACE: Duration = Duration::from_secs(30);
 /// How much longer than its grace a pod may take to end. Its kubelet looks once a second.
 const MARGIN: Duration = Duration::from_secs(30);
+/// How long the cluster may take to tell of a pod's first event, which is written after the status.
+const TELLING: Duration = Duration::from_secs(5);
 /// The bytes that wait between the cluster and who reads what a program printed.
 const EXEC: usize = 64 << 10;
 
@@ -144,7 +146,7 @@ impl Engine for Kind {
         let missing = Arc::new(SyncMutex::new(Vec::new()));
         let (started, has_started) = value::channel(HashSet::new());
         let started = Arc::new(started);
-        let told = Arc::new(SyncMutex::new(BTreeMap::new()));
+        let told = watch::Told::default();
         let stage = Stage {
             client: client.clone(),
             namespace: lease.name.clone(),
@@ -499,8 +501,7 @@ impl Pods for KindPods {
     }
 
     fn evidence(&self) -> Vec<Evidence> {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut events: Vec<core::Event> = told.values().cloned().collect();
+        let mut events: Vec<core::Event> = self.told.borrow().values().cloned().collect();
         events.sort_by_key(|event| event.last_timestamp.clone().map(|time| time.0));
         let list = List {
             items: events,
@@ -517,6 +518,17 @@ impl Pods for KindPods {
 
 impl KindPods {
     async fn stop_in_order(&self) {
+        // No event is written once the namespace is going: each pod has its first one before that.
+        let mut told = self.told.subscribe();
+        let of_each = told.wait_for(|events| {
+            let mut names = self.names.iter().map(Some);
+            names.all(|pod| {
+                let mut events = events.values();
+                events.any(|event| event.involved_object.name.as_ref() == pod)
+            })
+        });
+        // They are evidence, and no part of the recording: a run is as good without.
+        let _ = tokio::time::timeout(TELLING, of_each).await;
         if !self.over_already() && !self.stopping.send_replace(true) {
             let mut trouble = None;
             for pod in &self.names {

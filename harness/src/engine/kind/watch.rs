@@ -36,7 +36,7 @@ pub(super) struct Stage {
 }
 
 /// The cluster's own events, by name, each as it was told last.
-pub(super) type Told = Arc<Mutex<BTreeMap<String, core::Event>>>;
+pub(super) type Told = Arc<watch::Sender<BTreeMap<String, core::Event>>>;
 
 /// News of a pod.
 enum News {
@@ -92,10 +92,9 @@ pub(super) async fn watch(stage: Stage, pods: Vec<pod::Pod>) {
                     };
                     // Who wrote which field is nobody's question.
                     event.metadata.managed_fields = None;
-                    known
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .insert(event.name_any(), event.clone());
+                    known.send_modify(|known| {
+                        known.insert(event.name_any(), event.clone());
+                    });
                     let pod = event.involved_object.name.as_ref();
                     if let Some(sender) = pod.and_then(|pod| news.get(pod)) {
                         let _ = sender.send(News::Event(Box::new(event)));
