@@ -31,15 +31,7 @@ const CLASSES: [(&str, &[&str]); 5] = [
             "variable.language",
         ],
     ),
-    (
-        "name",
-        &[
-            "entity.name",
-            "support",
-            "variable.function",
-            "keyword.declaration.key",
-        ],
-    ),
+    ("name", &["entity.name", "support", "variable.function"]),
 ];
 
 /// Keywords that the grammar of Rust does not know.

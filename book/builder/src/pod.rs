@@ -123,8 +123,8 @@ fn spread(at: usize, of: usize, step: usize, room: usize) -> usize {
     }
 }
 
-/// A name of 63 characters, as Kubernetes allows, is drawn narrower.
-fn narrow(text: &str, room: usize) -> String {
+/// A name of 63 characters, as Kubernetes allows, is drawn narrower: the attributes for that.
+pub(crate) fn narrow(text: &str, room: usize) -> String {
     if text.chars().count() * CHARACTER > room {
         format!(r#" textLength="{room}" lengthAdjust="spacingAndGlyphs""#)
     } else {

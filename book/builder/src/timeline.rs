@@ -11,6 +11,8 @@ use harness::manifest::pod::Pod;
 use harness::recording::Recording;
 use mdbook_core::utils::escape_html as escape;
 
+use crate::pod::narrow;
+
 // All lengths are in units of the picture, which is as wide as a telephone shows it legibly.
 const WIDTH: f64 = 460.0;
 const LEFT: f64 = 8.0;
@@ -23,8 +25,6 @@ const NAME: f64 = 14.0;
 const BAR: f64 = 18.0;
 /// Marks that are closer than this are drawn as one, which leads to the first of them.
 const CLOSE: f64 = 7.0;
-/// The width of a character of a lane's name, rather more than it has.
-const CHARACTER: f64 = 8.0;
 /// The most rows of the log.
 const ROWS: usize = 200;
 
@@ -85,13 +85,7 @@ pub(crate) fn draw(recording: &Recording, manifest: &Manifest, number: usize) ->
     let mut top = AXIS;
     for lane in lanes {
         let name = lane.name();
-        // A name of 63 characters, as Kubernetes allows, is drawn narrower.
-        let room = WIDTH - LEFT - RIGHT;
-        let narrow = if name.len() as f64 * CHARACTER > room {
-            format!(r#" textLength="{room}" lengthAdjust="spacingAndGlyphs""#)
-        } else {
-            String::new()
-        };
+        let narrow = narrow(&name, (WIDTH - LEFT - RIGHT) as usize);
         let _ = write!(
             svg,
             r#"<text class="lane" x="{LEFT}" y="{}"{narrow}>{}</text>"#,

@@ -1,6 +1,7 @@
 //! A reader: the book, served by the program itself, and a browser to read it with.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
@@ -20,6 +21,8 @@ pub(crate) struct Reader {
     pub(crate) address: String,
     /// Where the book was built.
     folder: PathBuf,
+    /// Where the browser's driver listens, as `127.0.0.1:9515`.
+    driver: String,
     _programs: [Ended; 2],
     _target: TempDir,
 }
@@ -87,7 +90,7 @@ impl Reader {
         let sign = "started successfully on port ";
         let (driver, line) = Ended::start(Command::new("chromedriver").arg("--port=0"), sign);
         let (_, port) = line.split_once(sign).unwrap();
-        let port = port.trim_end_matches('.');
+        let driver_at = format!("127.0.0.1:{}", port.trim_end_matches('.'));
         let mut wanted = DesiredCapabilities::chrome();
         wanted.set_headless().unwrap();
         // Chromium's own sandbox is not for root, and small machines have a small /dev/shm.
@@ -105,9 +108,10 @@ impl Reader {
         wanted
             .set_browser_log_level(LoggingPrefsLogLevel::All)
             .unwrap();
-        let url = format!("http://127.0.0.1:{port}");
+        let url = format!("http://{driver_at}");
         let reader = Self {
             browser: WebDriver::new(url, wanted).await.unwrap(),
+            driver: driver_at,
             address: address.to_owned(),
             folder: target.path().join("book"),
             _programs: [server, driver],
@@ -212,7 +216,19 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        // The browser ends with its driver; to wait for its own farewell here would block.
+        // The browser must have ended before its profile is removed, also when the test has
+        // failed. What asks for that by itself blocks the runtime that it needs.
+        let session = self.browser.session_id();
+        if let Ok(mut driver) = TcpStream::connect(&self.driver) {
+            let _ = write!(
+                driver,
+                "DELETE /session/{session} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+                self.driver
+            );
+            // It answers when the browser is gone, and does not hang up.
+            let _ = driver.set_read_timeout(Some(Duration::from_secs(10)));
+            let _ = driver.read(&mut [0]);
+        }
         let _ = self.browser.clone().leak();
     }
 }
