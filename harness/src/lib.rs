@@ -4,10 +4,13 @@
 pub mod byte_string;
 pub mod diagnosis;
 pub mod engine;
+pub mod exercise;
 mod http;
 pub mod image;
 pub mod kubelet;
 pub mod manifest;
+pub mod measured;
+pub mod names;
 pub mod recording;
 pub mod run;
 #[cfg(target_os = "linux")]

@@ -1,6 +1,7 @@
 //! A recording: everything that a run yielded. Snapshots, order checks, figures, and what is told
 //! when a run fails are all made from it.
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -28,8 +29,9 @@ pub struct Recording {
     pub events: Vec<Event>,
     /// What is missing from the events; empty where nothing is.
     pub incomplete: Vec<String>,
+    /// By pod and container.
     #[serde(skip)]
-    kept: std::collections::HashMap<String, usize>,
+    kept: HashMap<(String, String), usize>,
 }
 
 impl Recording {
@@ -42,7 +44,7 @@ impl Recording {
             engine,
             events: Vec::new(),
             incomplete: Vec::new(),
-            kept: std::collections::HashMap::new(),
+            kept: HashMap::new(),
         }
     }
 
@@ -53,7 +55,8 @@ impl Recording {
             change: Change::Line(line),
         } = &event.what
         {
-            let kept = self.kept.entry(name.clone()).or_default();
+            let container = (event.pod.clone(), name.clone());
+            let kept = self.kept.entry(container).or_default();
             let before = *kept;
             *kept += line.0.len() + 1;
             if *kept > KEPT {
@@ -67,17 +70,15 @@ impl Recording {
         self.events.push(event);
     }
 
-    /// What happened to a container, and when.
+    /// What happened to a container, and when. It is named as `container`, or as `pod/container`
+    /// where several pods have one of that name.
     pub fn changes<'r>(
         &'r self,
         container: &'r str,
     ) -> impl DoubleEndedIterator<Item = (Duration, &'r Change)> {
         self.events
             .iter()
-            .filter_map(move |event| match &event.what {
-                What::Container { name, change } if name == container => Some((event.at, change)),
-                _ => None,
-            })
+            .filter_map(move |event| Some((event.at, event.change_of(container)?)))
     }
 
     /// The lines that a container printed, over all its starts.
@@ -115,18 +116,15 @@ impl Recording {
         read().with_context(|| format!("cannot read the recording {}", file.display()))
     }
 
-    /// The names of the containers that something happened to, in the order in which it did.
+    /// The containers that something happened to, each with its pod, in the order in which it did.
     #[must_use]
-    pub fn containers(&self) -> Vec<&str> {
-        let mut names = Vec::new();
-        for event in &self.events {
-            if let What::Container { name, .. } = &event.what
-                && !names.contains(&name.as_str())
-            {
-                names.push(name.as_str());
-            }
-        }
-        names
+    pub fn containers(&self) -> Vec<(&str, &str)> {
+        let mut seen = HashSet::new();
+        let containers = self.events.iter().filter_map(|event| match &event.what {
+            What::Container { name, .. } => Some((event.pod.as_str(), name.as_str())),
+            What::Pod(_) => None,
+        });
+        containers.filter(|found| seen.insert(*found)).collect()
     }
 }
 
@@ -161,5 +159,28 @@ mod tests {
             Recording::load(file.path()).unwrap().events,
             recording.events
         );
+    }
+
+    #[test]
+    fn a_container_is_known_by_its_pod_where_another_has_its_name() {
+        let mut recording = Recording::new("01-test", "healthy", EngineKind::Docker);
+        for (pod, name, line) in [("a", "app", "1"), ("b", "app", "2"), ("b", "sidecar", "3")] {
+            let change = Change::Line(line.into());
+            let name = name.to_owned();
+            recording.add(Event {
+                at: Duration::ZERO,
+                pod: pod.to_owned(),
+                what: What::Container { name, change },
+            });
+        }
+        assert_eq!(
+            recording.containers(),
+            [("a", "app"), ("b", "app"), ("b", "sidecar")]
+        );
+        let lines = |name| Vec::from_iter(recording.lines(name).map(ByteString::text));
+        assert_eq!(lines("b/app"), ["2"]);
+        assert_eq!(lines("b/sidecar"), ["3"]);
+        assert_eq!(lines("sidecar"), ["3"]);
+        assert_eq!(lines("a/sidecar"), [""; 0]);
     }
 }

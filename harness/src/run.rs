@@ -1,8 +1,9 @@
 //! A run: a scenario's manifest on an engine, its steps, its recording.
 
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
@@ -11,10 +12,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::diagnosis::{About, Failure};
-use crate::engine::{Applied, Change, Engine, Event, Evidence, PodChange, Pods, Target, What};
+use crate::engine::{
+    Applied, Change, Engine, Event, Evidence, NotHere, PodChange, Pods, Target, What,
+};
 use crate::image::Image;
 use crate::manifest::Manifest;
-use crate::manifest::pod::{ConfigMap, Metadata};
+use crate::manifest::pod::{ConfigMap, Metadata, Pod, RestartPolicy};
+use crate::names::{self, Unclear};
 use crate::recording::Recording;
 use crate::scenario::{self, Moment, PodState, Scenario, StateName, Step, Wait};
 use crate::snapshot::{self, Comparison};
@@ -36,6 +40,8 @@ pub struct Plan {
     pub scenario: Scenario,
     /// Its manifest.
     pub manifest: Manifest,
+    /// The manifests that its steps apply, by their names.
+    pub later: BTreeMap<String, Manifest>,
     /// The images of the chapter.
     pub images: Vec<Image>,
 }
@@ -80,28 +86,81 @@ impl Plan {
     pub fn load(chapter: &Chapter, name: &str) -> anyhow::Result<Self> {
         let scenario = chapter.scenario(name)?;
         let manifest = chapter.manifest(name)?;
-        let containers: Vec<&str> = manifest
-            .pods
-            .iter()
-            .flat_map(|pod| pod.spec.init_containers.iter().chain(&pod.spec.containers))
-            .map(|container| container.name.as_str())
-            .collect();
-        if let Some(unknown) = scenario
-            .containers()
-            .find(|name| !containers.contains(name))
-        {
-            anyhow::bail!(
-                "scenario {name} of chapter {} speaks of a container `{unknown}`; its manifest has: {}",
-                chapter.number,
-                containers.join(", ")
-            );
+        let mut later = BTreeMap::new();
+        for name in scenario.applies() {
+            later.insert(name.to_owned(), chapter.manifest(name)?);
         }
-        Ok(Self {
+        let plan = Self {
             chapter: chapter.clone(),
             name: name.to_owned(),
             scenario,
             manifest,
+            later,
             images: Vec::new(),
+        };
+        plan.check_names()?;
+        Ok(plan)
+    }
+
+    /// That the scenario speaks of what there is.
+    fn check_names(&self) -> anyhow::Result<()> {
+        let (name, number) = (&self.name, self.chapter.number);
+        let pods = self.pods();
+        for container in self.scenario.containers() {
+            match names::find(&pods, container) {
+                Ok(_) => {}
+                Err(Unclear::Unknown(there)) => anyhow::bail!(
+                    "scenario {name} of chapter {number} speaks of a container `{container}`; its manifest has: {there}"
+                ),
+                Err(Unclear::Ambiguous(there)) => anyhow::bail!(
+                    "scenario {name} of chapter {number} speaks of a container `{container}` that several pods have: say \
+                     which of {there}"
+                ),
+            }
+        }
+        let all = Vec::from_iter(pods.iter().map(|pod| &*pod.metadata.name)).join(", ");
+        let find = |name: &str| pods.iter().find(|pod| pod.metadata.name == name);
+        for pod in self.scenario.pods() {
+            anyhow::ensure!(
+                find(pod).is_some(),
+                "scenario {name} of chapter {number} speaks of a pod `{pod}`; its manifest has: {all}"
+            );
+        }
+        anyhow::ensure!(
+            pods.len() == 1 || !self.scenario.means_the_only_pod(),
+            "scenario {name} of chapter {number} speaks of a pod and does not name it; there are: {all}"
+        );
+        let kills = self
+            .scenario
+            .steps
+            .iter()
+            .filter_map(|step| step.kill.as_ref());
+        for pod in kills.filter_map(|kill| kill.pod.as_deref()) {
+            let policy = find(pod).map(|pod| pod.spec.restart_policy);
+            anyhow::ensure!(
+                policy == Some(RestartPolicy::Never),
+                "scenario {name} of chapter {number} kills pod {pod}, whose containers would be started again: give it \
+                 `restartPolicy: Never`"
+            );
+        }
+        Ok(())
+    }
+
+    /// Its pods: those of its manifest, and those that its steps apply.
+    #[must_use]
+    pub fn pods(&self) -> Vec<&Pod> {
+        let later = self.later.values().flat_map(|manifest| &manifest.pods);
+        self.manifest.pods.iter().chain(later).collect()
+    }
+
+    /// The pod and the container that a scenario's name stands for.
+    fn target<'n>(&'n self, name: &'n str) -> anyhow::Result<Target<'n>> {
+        let pod = names::find(&self.pods(), name).ok();
+        let pod = pod.with_context(|| format!("there is no container {name}"))?;
+        let (_, container) = name.split_once('/').unwrap_or(("", name));
+        Ok(Target {
+            pod: &pod.metadata.name,
+            container,
         })
     }
 
@@ -136,7 +195,7 @@ impl Plan {
             }
         };
         if let Some(failure) = &mut failure {
-            failure.explain(&recording, &self.manifest, &self.images);
+            failure.explain(&recording, &self.pods(), &self.images);
         }
         let mut comparisons = Vec::new();
         if failure.is_none() && !interrupted && lost.is_none() {
@@ -219,11 +278,17 @@ impl Plan {
             );
         }
         if self.scenario.needs_memory_limits() && !engine.enforces_memory_limits() {
-            anyhow::bail!(
+            let lacks = anyhow!(
                 "scenario {} waits for a container to be killed for its use of memory, and {kind} enforces no limits here: \
                  `--engine kind` does, and `cargo xtask doctor` says how {kind} could",
                 self.name
             );
+            return Err(lacks.context(NotHere(kind)));
+        }
+        let mut before = vec![&self.manifest];
+        for later in self.later.values() {
+            later.check_beside(&before, kind, self.scenario.pod_security)?;
+            before.push(later);
         }
         let Applied { pods, events } = engine
             .apply(&self.manifest, self.scenario.pod_security, &self.images)
@@ -235,6 +300,12 @@ impl Plan {
             recording: Recording::new(&self.chapter.folder, &self.name, kind),
             observe,
             interrupt,
+            alive: self
+                .manifest
+                .pods
+                .iter()
+                .map(|pod| pod.metadata.name.as_str())
+                .collect(),
             over: false,
             evidence: Vec::new(),
             deadline: Instant::now() + self.scenario.timeout,
@@ -270,30 +341,32 @@ impl Plan {
 
     /// That a run used what was just built is proved, not assumed.
     fn check_images(&self, recording: &Recording) -> Option<Failure> {
-        let containers = self
-            .manifest
-            .pods
-            .iter()
-            .flat_map(|pod| pod.spec.init_containers.iter().chain(&pod.spec.containers));
-        containers
-            .filter(|container| !self.scenario.replaces_image_of(&container.name))
-            .find_map(|container| {
-                let built = self
-                    .images
-                    .iter()
-                    .find(|image| image.name == container.image)?;
-                recording
-                    .changes(&container.name)
-                    .find_map(|(_, change)| match change {
-                        Change::Started { image, .. } if *image != built.id => {
-                            Some(Failure::new(format!(
-                                "{} ran image {image}, not {}, which was just built",
-                                container.name, built.id
-                            )))
-                        }
-                        _ => None,
-                    })
-            })
+        let pods = self.pods();
+        let mut containers = pods.iter().flat_map(|pod| {
+            let containers = pod.spec.all_containers();
+            containers.map(|(_, container)| (pod.metadata.name.as_str(), container))
+        });
+        containers.find_map(|(pod, container)| {
+            if self.scenario.replaces_image_of(pod, &container.name) {
+                return None;
+            }
+            let built = self
+                .images
+                .iter()
+                .find(|image| image.name == container.image)?;
+            let name = names::of(pods.iter().copied(), pod, &container.name);
+            recording
+                .changes(&name)
+                .find_map(|(_, change)| match change {
+                    Change::Started { image, .. } if *image != built.id => {
+                        Some(Failure::new(format!(
+                            "{name} ran image {image}, not {}, which was just built",
+                            built.id
+                        )))
+                    }
+                    _ => None,
+                })
+        })
     }
 }
 
@@ -311,7 +384,8 @@ impl From<Failure> for Break {
     }
 }
 
-async fn interrupted(interrupt: &mut watch::Receiver<bool>) {
+/// Waits until somebody asks.
+pub(crate) async fn interrupted(interrupt: &mut watch::Receiver<bool>) {
     if interrupt.wait_for(|asked| *asked).await.is_err() {
         // Nobody can ask any more.
         std::future::pending().await
@@ -326,7 +400,9 @@ struct Conductor<'a> {
     recording: Recording,
     observe: &'a mut (dyn FnMut(&Event) + Send),
     interrupt: watch::Receiver<bool>,
-    /// The pod has ended by itself.
+    /// The pods that have been applied and have not ended.
+    alive: HashSet<&'a str>,
+    /// All pods have ended.
     over: bool,
     evidence: Vec<Evidence>,
     deadline: Instant,
@@ -343,17 +419,14 @@ impl Conductor<'_> {
         }
         for (container, cut) in &plan.scenario.snapshots {
             let Some(lines) = cut.lines else { continue };
-            let counts = |event: &Event| match &event.what {
-                What::Container {
-                    name,
-                    change: Change::Line(line),
-                } => name == container && cut.compares(&line.text()),
+            let counts = |event: &Event| match event.change_of(container) {
+                Some(Change::Line(line)) => cut.compares(&line.text()),
                 _ => false,
             };
             let words = format!("{container} prints {lines} lines for its snapshot");
             let about = About {
                 container: Some(container),
-                ready: false,
+                ..About::default()
             };
             self.count(&words, about, lines, counts).await?;
         }
@@ -362,16 +435,21 @@ impl Conductor<'_> {
 
     async fn wait_for(&mut self, wait: &Wait) -> Result<(), Break> {
         let matches = |event: &Event| match (&event.what, wait.pod) {
-            (What::Pod(change), Some(state)) => matches!(
-                (state, change),
-                (PodState::Ready, PodChange::Ready(true))
-                    | (PodState::Succeeded, PodChange::Succeeded)
-                    | (PodState::Failed, PodChange::Failed { .. })
-            ),
-            (What::Container { name, change }, None) if Some(name) == wait.container.as_ref() => {
-                match (&wait.line, change) {
-                    (Some(pattern), Change::Line(line)) => pattern.matches(&line.text()),
-                    (None, change) => {
+            (What::Pod(change), Some(state)) => {
+                wait.of.as_ref().is_none_or(|pod| *pod == event.pod)
+                    && matches!(
+                        (state, change),
+                        (PodState::Ready, PodChange::Ready(true))
+                            | (PodState::NotReady, PodChange::Ready(false))
+                            | (PodState::Succeeded, PodChange::Succeeded)
+                            | (PodState::Failed, PodChange::Failed { .. })
+                    )
+            }
+            (_, None) => {
+                let container = wait.container.as_deref();
+                match (&wait.line, container.and_then(|name| event.change_of(name))) {
+                    (Some(pattern), Some(Change::Line(line))) => pattern.matches(&line.text()),
+                    (None, Some(change)) => {
                         wait.state.is_some_and(|state| state_matches(state, change))
                             && wait.details_match(change)
                     }
@@ -383,6 +461,7 @@ impl Conductor<'_> {
         let ready = wait.pod == Some(PodState::Ready) || wait.state == Some(StateName::Ready);
         let about = About {
             container: wait.container.as_deref(),
+            pod: wait.of.as_deref(),
             ready,
         };
         self.count(&wait.in_words(), about, wait.times as usize, matches)
@@ -449,7 +528,7 @@ impl Conductor<'_> {
     fn hopeless(&self, words: &str, about: About<'_>) -> Option<Failure> {
         Failure::hopeless(
             &self.recording,
-            &self.plan.manifest,
+            &self.plan.pods(),
             &self.plan.scenario,
             about,
         )
@@ -484,14 +563,18 @@ impl Conductor<'_> {
 
     fn record(&mut self, event: Event) {
         (self.observe)(&event);
-        self.over |= matches!(
-            event.what,
-            What::Pod(PodChange::Succeeded | PodChange::Failed { .. })
-        );
+        if let What::Pod(PodChange::Succeeded | PodChange::Failed { .. }) = event.what {
+            self.has_ended(&event.pod);
+        }
         self.recording.add(event);
     }
 
-    /// Ends the pod, if it has not ended by itself, and records all that is still to come.
+    fn has_ended(&mut self, pod: &str) {
+        self.alive.remove(pod);
+        self.over |= self.alive.is_empty();
+    }
+
+    /// Ends the pods that have not ended by themselves, and records all that is still to come.
     async fn finish(&mut self) {
         if let Some(pods) = self.pods.take() {
             {
@@ -518,26 +601,34 @@ impl Conductor<'_> {
         let Some(pods) = self.pods.clone() else {
             return Ok(());
         };
-        let pod = self
-            .plan
-            .manifest
-            .pods
-            .first()
-            .map(|pod| pod.metadata.name.clone())
-            .unwrap_or_default();
-        let (words, container) = in_words(step);
+        let plan = self.plan;
+        let about = About {
+            container: step.container(),
+            pod: step.pod(),
+            ready: false,
+        };
+        let words = in_words(step);
+        let until = match &step.request {
+            Some(of) => format!("port {} answers {} {}", of.port, of.method, of.path),
+            None => format!("this is done: {words}"),
+        };
         let action = async {
-            let target = |container| Target {
-                pod: &pod,
-                container,
-            };
             if let Some(request) = &step.request {
-                send_requests(pods.as_ref(), &pod, request).await
+                let only = plan.pods().first().map(|pod| &pod.metadata.name);
+                let pod = request.pod.as_ref().or(only);
+                send_requests(pods.as_ref(), pod.map_or("", |pod| pod), request).await
             } else if let Some(kill) = &step.kill {
-                pods.signal(target(&kill.container), kill.signal.number())
-                    .await
+                match (&kill.container, &kill.pod) {
+                    (Some(container), _) => {
+                        let target = plan.target(container)?;
+                        pods.signal(target, kill.signal.number()).await
+                    }
+                    (None, Some(pod)) => pods.kill(pod).await,
+                    (None, None) => Ok(()),
+                }
             } else if let Some(exec) = &step.exec {
-                let (code, said) = pods.exec(target(&exec.container), &exec.command).await?;
+                let target = plan.target(&exec.container)?;
+                let (code, said) = pods.exec(target, &exec.command).await?;
                 let said = String::from_utf8_lossy(&said).trim().to_owned();
                 anyhow::ensure!(
                     code == exec.exit_code,
@@ -546,8 +637,8 @@ impl Conductor<'_> {
                 );
                 Ok(())
             } else if let Some(replace) = &step.replace_image {
-                pods.replace_image(target(&replace.container), &replace.image)
-                    .await
+                let target = plan.target(&replace.container)?;
+                pods.replace_image(target, &replace.image).await
             } else if let Some(update) = &step.update {
                 let metadata = Metadata {
                     name: update.name.clone(),
@@ -559,62 +650,108 @@ impl Conductor<'_> {
                     ..ConfigMap::default()
                 })
                 .await
+            } else if let Some(manifest) = step.apply.as_ref().and_then(|name| plan.later.get(name))
+            {
+                pods.apply(manifest).await
+            } else if let Some(delete) = &step.delete {
+                pods.delete(&delete.pod).await
             } else {
                 Ok(())
             }
         };
+        // What a pod that ends has to say comes while the step is taken.
+        if let Some(manifest) = step.apply.as_ref().and_then(|name| plan.later.get(name)) {
+            let names = manifest.pods.iter().map(|pod| pod.metadata.name.as_str());
+            self.alive.extend(names);
+        }
         tokio::pin!(action);
         loop {
             let deadline = self.deadline;
             tokio::select! {
                 done = &mut action => {
+                    if let (Ok(()), Some(delete)) = (&done, &step.delete) {
+                        self.has_ended(&delete.pod);
+                    }
                     return done.map_err(|error| {
-                        let failure = Failure::about(container.as_deref(), format!("cannot {words}: {error:#}"));
+                        let failure = Failure::about(about.container, format!("cannot {words}: {error:#}"));
                         Break::from(failure)
                     });
                 }
                 stepped = timeout_at(deadline, self.step_over_event()) => match stepped {
                     Ok(stepped) => {
                         stepped?;
-                        if let Some(failure) = self.hopeless(&words, About { container: container.as_deref(), ready: false }) {
+                        let failure = self.hopeless(&until, about);
+                        if let Some(failure) = failure.filter(|_| !step.ends_something()) {
                             return Err(failure.into());
                         }
                     }
-                    Err(_) => return Err(self.gave_up(&words, container.as_deref()).into()),
+                    Err(_) => return Err(self.gave_up(&until, about.container).into()),
                 },
             }
         }
     }
 }
 
-fn in_words(step: &Step) -> (String, Option<String>) {
+impl Step {
+    /// The container that it acts on.
+    fn container(&self) -> Option<&str> {
+        let kill = self
+            .kill
+            .as_ref()
+            .and_then(|kill| kill.container.as_deref());
+        let exec = self.exec.as_ref().map(|exec| &*exec.container);
+        let replace = self
+            .replace_image
+            .as_ref()
+            .map(|replace| &*replace.container);
+        kill.or(exec).or(replace)
+    }
+
+    /// Whether an end, of a container or a pod, is what it is about: the news of it may come
+    /// before the engine has answered.
+    fn ends_something(&self) -> bool {
+        self.kill.is_some() || self.delete.is_some()
+    }
+
+    /// The pod that it acts on, where that is said.
+    fn pod(&self) -> Option<&str> {
+        let request = self
+            .request
+            .as_ref()
+            .and_then(|request| request.pod.as_deref());
+        let kill = self.kill.as_ref().and_then(|kill| kill.pod.as_deref());
+        let delete = self.delete.as_ref().map(|delete| &*delete.pod);
+        request.or(kill).or(delete)
+    }
+}
+
+fn in_words(step: &Step) -> String {
     if let Some(request) = &step.request {
-        (
-            format!(
-                "request {} {} from port {}",
-                request.method, request.path, request.port
-            ),
-            None,
+        let of = request.pod.as_ref().map(|pod| format!(" of {pod}"));
+        format!(
+            "request {} {} from port {}{}",
+            request.method,
+            request.path,
+            request.port,
+            of.unwrap_or_default()
         )
     } else if let Some(kill) = &step.kill {
-        (
-            format!("signal {}", kill.container),
-            Some(kill.container.clone()),
-        )
+        match (&kill.container, &kill.pod) {
+            (Some(container), _) => format!("signal {container}"),
+            (None, pod) => format!("kill pod {}", pod.as_deref().unwrap_or_default()),
+        }
     } else if let Some(exec) = &step.exec {
-        (
-            format!("run `{}` in {}", exec.command.join(" "), exec.container),
-            Some(exec.container.clone()),
-        )
+        format!("run `{}` in {}", exec.command.join(" "), exec.container)
     } else if let Some(replace) = &step.replace_image {
-        (
-            format!("replace the image of {}", replace.container),
-            Some(replace.container.clone()),
-        )
+        format!("replace the image of {}", replace.container)
     } else if let Some(update) = &step.update {
-        (format!("update {:?} {}", update.kind, update.name), None)
+        format!("update {:?} {}", update.kind, update.name)
+    } else if let Some(apply) = &step.apply {
+        format!("apply {apply}")
+    } else if let Some(delete) = &step.delete {
+        format!("delete pod {}", delete.pod)
     } else {
-        (String::new(), None)
+        String::new()
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::engine::EngineKind;
 use crate::manifest::PodSecurity;
+use crate::names;
 
 /// A scenario, as its TOML file has it.
 #[derive(Clone, Debug, Deserialize)]
@@ -60,9 +61,9 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Step {
-    /// Ask a port of the pod.
+    /// Ask a port of a pod.
     pub request: Option<Request>,
-    /// Signal a container.
+    /// Signal a container, or kill all containers of a pod.
     pub kill: Option<Kill>,
     /// Run a program in a container.
     pub exec: Option<Exec>,
@@ -70,14 +71,20 @@ pub struct Step {
     pub replace_image: Option<ReplaceImage>,
     /// Change an object.
     pub update: Option<Update>,
+    /// Apply another manifest of the chapter: `manifests/NN-name/` and this name, with `.yaml`.
+    pub apply: Option<String>,
+    /// End a pod in order and wait for its end, as `kubectl delete pod` does.
+    pub delete: Option<Delete>,
     /// Go on when this holds.
     pub wait: Option<Wait>,
 }
 
-/// HTTP requests to a port of the pod, as `kubectl port-forward` would bring them there.
+/// HTTP requests to a port of a pod, as `kubectl port-forward` would bring them there.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Request {
+    /// The pod, where there are several.
+    pub pod: Option<String>,
     /// The port, on the pod's `localhost`.
     pub port: u16,
     /// The path.
@@ -113,15 +120,26 @@ fn ok() -> u16 {
     200
 }
 
-/// A signal to a container's first process.
+/// A signal to a container's first process, or the end of a whole pod as when its node is lost:
+/// SIGKILL to the first process of each of its containers, all at once.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Kill {
     /// The container.
-    pub container: String,
-    /// The signal.
+    pub container: Option<String>,
+    /// The signal to a container.
     #[serde(default)]
     pub signal: Signal,
+    /// Instead of a container: a pod, whose `restartPolicy` is `Never`.
+    pub pod: Option<String>,
+}
+
+/// A pod that is deleted.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Delete {
+    /// Its name.
+    pub pod: String,
 }
 
 /// The signals that a scenario can send.
@@ -206,7 +224,7 @@ pub enum UpdateKind {
     ConfigMap,
 }
 
-/// What a step waits for: a line of a container, a state of a container, or a state of the pod.
+/// What a step waits for: a line of a container, a state of a container, or a state of a pod.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Wait {
@@ -220,8 +238,10 @@ pub struct Wait {
     pub exit_code: Option<i32>,
     /// With the states `ended` and `waiting`: Kubernetes' word for why.
     pub reason: Option<String>,
-    /// A state of the pod.
+    /// A state of a pod.
     pub pod: Option<PodState>,
+    /// With a state of a pod: its name, where there are several.
+    pub of: Option<String>,
     /// How often, counted from the start of the run.
     #[serde(default = "once")]
     pub times: u32,
@@ -244,6 +264,7 @@ pub enum StateName {
 #[allow(missing_docs, reason = "as `engine::PodChange` documents them")]
 pub enum PodState {
     Ready,
+    NotReady,
     Succeeded,
     Failed,
 }
@@ -289,10 +310,41 @@ impl Pattern {
         self.0.is_match(line)
     }
 
+    /// What stands at each `(?<name>…)` in a line that matches, by its name.
+    #[must_use]
+    pub fn named(&self, line: &str) -> Vec<(String, String)> {
+        let Some(found) = self.0.captures(line) else {
+            return Vec::new();
+        };
+        let names = self.0.capture_names().flatten();
+        names
+            .filter_map(|name| Some((name.to_owned(), found.name(name)?.as_str().to_owned())))
+            .collect()
+    }
+
     /// The expression.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
+    }
+
+    /// The lines that match, in words: the line itself, where only one does.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let expression = self.as_str();
+        let plain = |text: &str| !text.contains(|sign| r".*+?()[]{}|\^$".contains(sign));
+        let whole = expression
+            .strip_prefix('^')
+            .and_then(|rest| rest.strip_suffix('$'));
+        let beginning = expression.strip_prefix('^');
+        match (whole, beginning) {
+            (Some(line), _) if plain(line) => format!("`{line}`"),
+            (_, Some(beginning)) if plain(beginning) => {
+                format!("a line that begins with `{beginning}`")
+            }
+            _ if plain(expression) => format!("a line with `{expression}`"),
+            _ => format!("a line like `{expression}`"),
+        }
     }
 }
 
@@ -325,11 +377,17 @@ impl Scenario {
     /// As [`Scenario::load`].
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let scenario: Self = toml::from_str(text)?;
-        for (index, step) in scenario.steps.iter().enumerate() {
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    /// That each step says one thing.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        for (index, step) in self.steps.iter().enumerate() {
             step.check()
                 .with_context(|| format!("step {}", index + 1))?;
         }
-        Ok(scenario)
+        Ok(())
     }
 
     /// The containers that it speaks of.
@@ -339,7 +397,10 @@ impl Scenario {
                 .wait
                 .as_ref()
                 .and_then(|wait| wait.container.as_deref());
-            let kill = step.kill.as_ref().map(|kill| kill.container.as_str());
+            let kill = step
+                .kill
+                .as_ref()
+                .and_then(|kill| kill.container.as_deref());
             let exec = step.exec.as_ref().map(|exec| exec.container.as_str());
             let image = step
                 .replace_image
@@ -367,26 +428,83 @@ impl Scenario {
         waits.any(|wait| wait.reason.as_deref() == Some("OOMKilled"))
     }
 
-    /// Whether a step gives the container another image.
+    /// The manifests that its steps apply, by name.
+    pub fn applies(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().filter_map(|step| step.apply.as_deref())
+    }
+
+    /// The pods that it speaks of.
+    pub fn pods(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().flat_map(|step| {
+            let request = step.request.as_ref().and_then(|one| one.pod.as_deref());
+            let kill = step.kill.as_ref().and_then(|one| one.pod.as_deref());
+            let delete = step.delete.as_ref().map(|one| one.pod.as_str());
+            let wait = step.wait.as_ref().and_then(|one| one.of.as_deref());
+            [request, kill, delete, wait].into_iter().flatten()
+        })
+    }
+
+    /// Whether a step speaks of the only pod, without its name.
+    pub(crate) fn means_the_only_pod(&self) -> bool {
+        self.steps.iter().any(|step| {
+            let request = step.request.as_ref();
+            let wait = step.wait.as_ref();
+            request.is_some_and(|request| request.pod.is_none())
+                || wait.is_some_and(|wait| wait.pod.is_some() && wait.of.is_none())
+        })
+    }
+
+    /// Whether a step gives a container of a pod another image.
     #[must_use]
-    pub fn replaces_image_of(&self, container: &str) -> bool {
+    pub fn replaces_image_of(&self, pod: &str, container: &str) -> bool {
         let mut replacements = self
             .steps
             .iter()
             .filter_map(|step| step.replace_image.as_ref());
-        replacements.any(|replace| replace.container == container)
+        replacements.any(|replace| names::is_of(&replace.container, pod, container))
     }
 
-    /// Whether it means the container to end before the run does.
+    /// Whether it means a pod to end before the run does.
     #[must_use]
-    pub fn expects_end_of(&self, container: &str) -> bool {
+    pub fn expects_end_of_pod(&self, pod: &str) -> bool {
         self.steps.iter().any(|step| {
+            let kill = step.kill.as_ref().and_then(|kill| kill.pod.as_deref());
+            let delete = step.delete.as_ref().map(|delete| delete.pod.as_str());
+            let wait = step
+                .wait
+                .as_ref()
+                .filter(|wait| matches!(wait.pod, Some(PodState::Succeeded | PodState::Failed)));
+            let wait = wait.and_then(|wait| wait.of.as_deref());
+            [kill, delete, wait].contains(&Some(pod))
+        })
+    }
+
+    /// Whether it means a container of a pod to be unable to start for a while.
+    #[must_use]
+    pub fn expects_wait_of(&self, pod: &str, container: &str) -> bool {
+        let waited = self.steps.iter().filter_map(|step| step.wait.as_ref());
+        let mut waited = waited.filter(|wait| wait.state == Some(StateName::Waiting));
+        waited.any(|wait| {
+            let name = wait.container.as_deref();
+            name.is_some_and(|name| names::is_of(name, pod, container))
+        }) || self.replaces_image_of(pod, container)
+            || self.expects_end_of_pod(pod)
+    }
+
+    /// Whether it means a container of a pod to end before the run does.
+    #[must_use]
+    pub fn expects_end_of(&self, pod: &str, container: &str) -> bool {
+        let is_meant = |name: &Option<String>| {
+            let name = name.as_deref();
+            name.is_some_and(|name| names::is_of(name, pod, container))
+        };
+        let of_container = self.steps.iter().any(|step| {
             let killed = step
                 .kill
                 .as_ref()
-                .is_some_and(|kill| kill.container == container);
+                .is_some_and(|kill| is_meant(&kill.container));
             let waited = step.wait.as_ref().is_some_and(|wait| {
-                wait.container.as_deref() == Some(container)
+                is_meant(&wait.container)
                     && match wait.state {
                         Some(StateName::Ended | StateName::Waiting) => true,
                         Some(StateName::Started) => wait.times > 1,
@@ -394,7 +512,8 @@ impl Scenario {
                     }
             });
             killed || waited
-        })
+        });
+        of_container || self.expects_end_of_pod(pod)
     }
 }
 
@@ -406,6 +525,8 @@ impl Step {
             self.exec.is_some(),
             self.replace_image.is_some(),
             self.update.is_some(),
+            self.apply.is_some(),
+            self.delete.is_some(),
         ];
         let count = actions.into_iter().filter(|action| *action).count();
         anyhow::ensure!(
@@ -416,6 +537,16 @@ impl Step {
             count == 1 || self.wait.is_some(),
             "it neither does anything nor waits for anything"
         );
+        if let Some(kill) = &self.kill {
+            anyhow::ensure!(
+                kill.container.is_some() != kill.pod.is_some(),
+                "`kill` takes either a `container` or a `pod`"
+            );
+            anyhow::ensure!(
+                kill.pod.is_none() || kill.signal == Signal::Kill,
+                "a whole pod is killed by SIGKILL and no other `signal`"
+            );
+        }
         self.wait.as_ref().map_or(Ok(()), Wait::check)
     }
 }
@@ -435,6 +566,10 @@ impl Wait {
             self.pod.is_some() != self.container.is_some(),
             "`wait` for a `line` or `state` needs a `container`, for a `pod` it takes none"
         );
+        anyhow::ensure!(
+            self.of.is_none() || self.pod.is_some(),
+            "`of` names the pod whose state is waited for"
+        );
         let state = self.state;
         anyhow::ensure!(
             self.exit_code.is_none() || state == Some(StateName::Ended),
@@ -453,7 +588,7 @@ impl Wait {
     pub fn in_words(&self) -> String {
         let container = self.container.as_deref().unwrap_or("the pod");
         let what = match (&self.line, self.state, self.pod) {
-            (Some(line), ..) => format!("{container} prints a line like `{}`", line.as_str()),
+            (Some(line), ..) => format!("{container} prints {}", line.in_words()),
             (_, Some(state), _) => {
                 let mut words = format!("{container} is {}", format!("{state:?}").to_lowercase());
                 if let Some(code) = self.exit_code {
@@ -464,7 +599,14 @@ impl Wait {
                 }
                 words
             }
-            (.., Some(state)) => format!("the pod is {}", format!("{state:?}").to_lowercase()),
+            (.., Some(state)) => {
+                let of = self.of.as_ref().map(|of| format!(" {of}"));
+                let state = match state {
+                    PodState::NotReady => "not ready".to_owned(),
+                    state => format!("{state:?}").to_lowercase(),
+                };
+                format!("the pod{} is {state}", of.unwrap_or_default())
+            }
             (None, None, None) => "nothing".to_owned(),
         };
         if self.times > 1 {
@@ -478,6 +620,19 @@ impl Wait {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_is_told_in_words() {
+        for (pattern, words) in [
+            ("^200 OK$", "`200 OK`"),
+            ("^GET /a", "a line that begins with `GET /a`"),
+            ("is full", "a line with `is full`"),
+            ("^via: .*output", "a line like `^via: .*output`"),
+            ("^a|b$", "a line like `^a|b$`"),
+        ] {
+            assert_eq!(Pattern(Regex::new(pattern).unwrap()).in_words(), words);
+        }
+    }
 
     #[test]
     fn every_part_is_read() {
@@ -497,7 +652,12 @@ mod tests {
             [[step]]
             update = { kind = "ConfigMap", name = "limits", data = { a = "b" } }
             [[step]]
-            wait = { pod = "ready" }
+            apply = "more"
+            wait = { pod = "ready", of = "pod" }
+            [[step]]
+            kill = { pod = "late" }
+            [[step]]
+            delete = { pod = "late" }
             [snapshot.app]
             lines = 4
             not-compared = ['^not yet']
@@ -513,10 +673,41 @@ mod tests {
             scenario.steps[1].kill.as_ref().unwrap().signal,
             Signal::Terminate
         );
-        assert!(scenario.expects_end_of("app"));
-        assert!(!scenario.expects_end_of("init"));
+        assert!(scenario.expects_end_of("pod", "app"));
+        assert!(!scenario.expects_end_of("pod", "init"));
+        assert!(scenario.expects_end_of("late", "app"));
+        assert!(scenario.expects_end_of("late", "init"));
+        assert_eq!(Vec::from_iter(scenario.applies()), ["more"]);
+        assert_eq!(Vec::from_iter(scenario.pods()), ["pod", "late", "late"]);
         let names: std::collections::BTreeSet<_> = scenario.containers().collect();
         assert_eq!(names, ["app", "init"].into());
+    }
+
+    #[test]
+    fn a_container_that_is_meant_to_end_is_not_meant_to_wait() {
+        for (step, ends, waits) in [
+            (
+                "kill = { container = 'app', signal = 'SIGTERM' }",
+                true,
+                false,
+            ),
+            ("wait = { container = 'app', state = 'ended' }", true, false),
+            (
+                "wait = { container = 'app', state = 'waiting' }",
+                true,
+                true,
+            ),
+            (
+                "wait = { container = 'other', state = 'waiting' }",
+                false,
+                false,
+            ),
+        ] {
+            let text = format!("shows = 's'\n[[step]]\n{step}");
+            let scenario: Scenario = toml::from_str(&text).unwrap();
+            assert_eq!(scenario.expects_end_of("pod", "app"), ends, "{step}");
+            assert_eq!(scenario.expects_wait_of("pod", "app"), waits, "{step}");
+        }
     }
 
     #[test]
@@ -549,6 +740,18 @@ mod tests {
             (
                 "shows = 's'\n[[step]]\nkill = { container = 'a' }\nrequest = { port = 1 }",
                 "2 actions",
+            ),
+            (
+                "shows = 's'\n[[step]]\nkill = { container = 'a', pod = 'b' }",
+                "either a `container` or a `pod`",
+            ),
+            (
+                "shows = 's'\n[[step]]\nkill = { pod = 'b', signal = 'SIGTERM' }",
+                "by SIGKILL and no other",
+            ),
+            (
+                "shows = 's'\n[[step]]\nwait = { container = 'a', line = 'x', of = 'b' }",
+                "`of` names the pod",
             ),
         ] {
             let error = format!("{:#}", Scenario::parse(text).unwrap_err());

@@ -71,6 +71,12 @@ impl Cut {
     }
 }
 
+/// The name of a container's files. No container has a dot in its name.
+#[must_use]
+pub fn file_name(container: &str) -> String {
+    container.replace('/', ".")
+}
+
 /// Compares what a container printed with its snapshot in `folder`.
 ///
 /// # Errors
@@ -82,7 +88,7 @@ pub fn compare(
     cut: &Cut,
     recording: &Recording,
 ) -> anyhow::Result<Comparison> {
-    let file = folder.join(format!("{container}.snap"));
+    let file = folder.join(format!("{}.snap", file_name(container)));
     let header = cut.header(container);
     let printed = cut.of(recording, container).join("\n");
     let verdict = if file.exists() {
@@ -114,7 +120,7 @@ pub fn compare(
 ///
 /// If there is no such snapshot, or it cannot be read.
 pub fn read(folder: &Path, container: &str) -> anyhow::Result<String> {
-    let file = folder.join(format!("{container}.snap"));
+    let file = folder.join(format!("{}.snap", file_name(container)));
     Ok(text(&open(&file)?, &file)?.to_string())
 }
 
@@ -156,6 +162,7 @@ impl Comparison {
         // Where there is no snapshot the assertion fails, writes one as pending and panics.
         // Accepting it is a matter of putting it in its place, as `cargo insta accept` does.
         let empty = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let name = file_name(&self.container);
         let hook = panic::take_hook();
         panic::set_hook(Box::new(|_| {}));
         let _ = panic::catch_unwind(|| {
@@ -164,10 +171,10 @@ impl Comparison {
             settings.set_prepend_module_to_snapshot(false);
             settings.set_omit_expression(true);
             settings.set_description(self.header.as_str());
-            settings.bind(|| insta::assert_snapshot!(self.container.as_str(), self.printed));
+            settings.bind(|| insta::assert_snapshot!(name.as_str(), self.printed));
         });
         panic::set_hook(hook);
-        let pending = empty.path().join(format!("{}.snap.new", self.container));
+        let pending = empty.path().join(format!("{name}.snap.new"));
         if !pending.exists() {
             bail!(
                 "insta wrote no snapshot to {}; is CI set?",

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(target_os = "linux")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,12 +33,23 @@ async fn run(
     volumes: &str,
     steps: &str,
 ) -> anyhow::Result<Outcome> {
-    let pod = format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{name: broken}}\nspec:\n  \
+    let spec = spec(containers, volumes);
+    let pod = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: broken}}\n{spec}");
+    run_manifest(chapter, &pod, steps).await
+}
+
+/// The `spec` of a pod that consists of these containers and volumes.
+fn spec(containers: &str, volumes: &str) -> String {
+    format!(
+        "spec:\n  \
          terminationGracePeriodSeconds: 2\n  \
          securityContext: {{runAsNonRoot: true, runAsUser: 65532, runAsGroup: 65532, seccompProfile: {{type: RuntimeDefault}}}}\n  \
          volumes: [{volumes}]\n  containers:\n{containers}"
-    );
+    )
+}
+
+/// Runs a manifest and takes these steps.
+async fn run_manifest(chapter: &str, manifest: &str, steps: &str) -> anyhow::Result<Outcome> {
     let scenario = format!("shows = 'a failure'\n{steps}");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -52,7 +64,8 @@ async fn run(
         chapter,
         name: "broken".to_owned(),
         scenario: Scenario::parse(&scenario).unwrap(),
-        manifest: Manifest::parse("broken.yaml", &pod).unwrap(),
+        manifest: Manifest::parse("broken.yaml", manifest).unwrap(),
+        later: BTreeMap::new(),
         images: images.await.unwrap().unwrap(),
     };
     let engine = sandbox().await;
@@ -144,7 +157,7 @@ async fn a_read_only_place() {
     let failure = failure("1", &app, "", "container = 'app', line = 'GET'").await;
     assert_says(
         &failure,
-        &["Read-only file system", "mount an emptyDir there"],
+        &["Read-only file system", "mount an emptyDir at the folder"],
     );
 }
 
@@ -244,5 +257,38 @@ async fn a_machine_that_cannot_enforce_what_a_scenario_waits_for() {
     let error = format!("{error:#}");
     for sign in ["killed for its use of memory", "`--engine kind` does"] {
         assert!(error.contains(sign), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_fails_says_why() {
+    for (fields, container, what, advice) in [
+        (
+            "backoffLimit: 0",
+            container("app", "input-sidecar-naive", ""),
+            "BackoffLimitExceeded: Job has reached the specified backoff limit",
+            "a container of the Job failed once more often than `backoffLimit` allows",
+        ),
+        (
+            "backoffLimit: 0\n  activeDeadlineSeconds: 1",
+            container("app", "input-http-server", ""),
+            "DeadlineExceeded: Job was active longer than specified deadline",
+            "a sidecar belongs under `initContainers`",
+        ),
+    ] {
+        let spec = spec(&container, "").replace('\n', "\n    ");
+        let job = format!(
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: broken}}\nspec:\n  {fields}\n  template:\n    {spec}  restartPolicy: Never\n"
+        );
+        let steps = "[[step]]\nwait = { pod = 'succeeded' }";
+        let failure = run_manifest("2", &job, steps).await.unwrap().failure;
+        let failure = failure.expect("the run fails");
+        assert!(
+            failure
+                .what
+                .starts_with(&format!("the pod has failed: {what}")),
+            "{failure}"
+        );
+        assert!(failure.advice[0].contains(advice), "{failure}");
     }
 }

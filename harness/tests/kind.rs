@@ -4,6 +4,7 @@
 
 mod typed;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, LazyLock};
@@ -34,11 +35,16 @@ fn root() -> PathBuf {
 }
 
 /// The image of `actor`, which does in containers what their arguments say.
-static ACTOR: LazyLock<Vec<Image>> = LazyLock::new(|| build("actor"));
-static CHAPTER_2: LazyLock<Vec<Image>> = LazyLock::new(|| build("input-poller"));
+static ACTOR: LazyLock<Vec<Image>> = LazyLock::new(|| {
+    harness::image::build(&root(), "actor", &mut |_| {}).unwrap_or_else(|error| panic!("{error}"))
+});
+static CHAPTER_2: LazyLock<Vec<Image>> = LazyLock::new(|| of_chapter("2"));
+static CHAPTER_9: LazyLock<Vec<Image>> = LazyLock::new(|| of_chapter("9"));
 
-fn build(package: &str) -> Vec<Image> {
-    harness::image::build(&root(), package, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"))
+/// The images that a chapter's pods run.
+fn of_chapter(number: &str) -> Vec<Image> {
+    let chapter = Workspace::at(root()).select(number).unwrap().remove(0);
+    chapter.build(&mut |_| {}).unwrap()
 }
 
 async fn images(images: &'static LazyLock<Vec<Image>>) -> Vec<Image> {
@@ -77,13 +83,18 @@ struct Running {
 }
 
 async fn pod(spec: &str) -> Running {
+    run_all_of(&manifest(spec)).await
+}
+
+async fn run_all_of(manifest: &Manifest) -> Running {
     let engine = engine().await;
     let images = images(&ACTOR).await;
     engine.load(&images).await.unwrap();
     let applied = engine
-        .apply(&manifest(spec), PodSecurity::Privileged, &images)
+        .apply(manifest, PodSecurity::Privileged, &images)
         .await;
-    let Applied { pods, mut events } = applied.unwrap_or_else(|error| panic!("{error:#}\n{spec}"));
+    let Applied { pods, mut events } =
+        applied.unwrap_or_else(|error| panic!("{error:#}\n{}", manifest.text));
     let (told, story) = watch::channel(Vec::new());
     let reader = tokio::spawn(async move {
         while let Some(event) = events.recv().await {
@@ -332,6 +343,7 @@ fn plan(pod: &str, steps: &str, images: Vec<Image>) -> Plan {
         name: "broken".to_owned(),
         scenario: Scenario::parse(&format!("shows = 'a failure'\n{steps}")).unwrap(),
         manifest: Manifest::parse("broken.yaml", pod).unwrap(),
+        later: BTreeMap::new(),
         images,
     }
 }
@@ -594,6 +606,26 @@ async fn the_commands_of_the_book_work_by_hand() {
     typed::type_again("cluster.console", &[("KUBECONFIG", &kubectl.config)]).await;
 }
 
+/// What a quota counts, and the class of a pod, are the cluster's own words.
+#[tokio::test]
+async fn the_resources_of_a_pod_are_what_the_book_says() {
+    drop(engine().await);
+    let kubectl = Kubectl::new(&format!("resources-{}", std::process::id())).await;
+    typed::type_again(
+        "native-sidecars.console",
+        &[("KUBECONFIG", &kubectl.config)],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_sidecar_is_upgraded_by_hand() {
+    drop(engine().await);
+    cluster::load(&images(&CHAPTER_9).await).await.unwrap();
+    let kubectl = Kubectl::new(&format!("upgrade-{}", std::process::id())).await;
+    typed::type_again("upgrade.console", &[("KUBECONFIG", &kubectl.config)]).await;
+}
+
 #[tokio::test]
 async fn only_what_a_dead_run_has_left_is_swept() {
     let engine = engine().await;
@@ -651,5 +683,59 @@ async fn several_may_bring_the_cluster_up_at_once() {
     assert!(
         matches!(status, cluster::Status::Up { ref version, .. } if version.starts_with("v1.")),
         "{status:?}"
+    );
+}
+
+/// A Job with these fields, whose pods have this spec, and further objects.
+fn job(fields: &str, spec: &str, objects: &str) -> Manifest {
+    let spec = spec.replace(
+        "ACTOR",
+        "image: 'sidecar-examples:actor', imagePullPolicy: Never",
+    );
+    let text = format!(
+        "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: work}}\nspec: {{{fields}, template: {{spec: {{{spec}}}}}}}\n---\n{objects}\n"
+    );
+    Manifest::parse("job.yaml", &text).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+}
+
+/// The cluster makes another pod after one that failed. Both are recorded under the Job's name.
+#[tokio::test]
+async fn the_pods_of_a_job_follow_one_another() {
+    let job = job(
+        "backoffLimit: 1",
+        "restartPolicy: Never, containers: [{name: app, ACTOR, args: [say, up, then, exit, '3']}]",
+        "",
+    );
+    let mut job = run_all_of(&job).await;
+    job.until("pod failed: BackoffLimitExceeded", 1).await;
+    let story = job.stop().await;
+    let count = |what: &str| story.iter().filter(|line| line.as_str() == what).count();
+    for what in [
+        "app started",
+        "app | up",
+        "app ended with exit code 3 (Error)",
+    ] {
+        assert_eq!(count(what), 2, "{what}: {story:#?}");
+    }
+    let last = "pod failed: BackoffLimitExceeded Job has reached the specified backoff limit";
+    assert_eq!(story.last().map(String::as_str), Some(last));
+}
+
+#[tokio::test]
+async fn a_job_whose_pod_cannot_be_made_says_why() {
+    let quota =
+        "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: none}\nspec: {hard: {pods: '0'}}";
+    let job = job(
+        "backoffLimit: 0",
+        "restartPolicy: Never, containers: [{name: app, ACTOR, args: [say, up]}]",
+        quota,
+    );
+    let mut job = run_all_of(&job).await;
+    job.until("app waits (FailedCreate)", 1).await;
+    let story = job.stop().await;
+    let why = story.iter().find(|line| line.starts_with("app waits"));
+    assert!(
+        why.is_some_and(|why| why.contains("exceeded quota")),
+        "{story:#?}"
     );
 }

@@ -1,7 +1,10 @@
 //! Manifests: what is wrong is told by place, path and mend; what an engine cannot do is refused.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::time::Duration;
+
 use harness::engine::EngineKind::{self, Docker, Kind, Sandbox};
+use harness::manifest::pod::Metadata;
 use harness::manifest::{Manifest, PodSecurity};
 
 /// A pod that every engine runs and every level lets in. `{…}` marks the places that tests fill.
@@ -302,6 +305,33 @@ fn all_problems_are_told_at_once_in_their_order() {
 }
 
 #[test]
+fn a_cluster_is_not_advised_to_who_cannot_take_one() {
+    let job = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: job}\nspec: {template: {spec: {restartPolicy: Never, containers: [{name: app, image: x}]}}}";
+    let second = format!("{POD}---\n{}", POD.replace("name: web", "name: other"));
+    for (text, help) in [
+        (with("tty: true"), ""),
+        (job.to_owned(), "starts containers again in the same pod"),
+        (second, "`--engine docker` can"),
+    ] {
+        let manifest = Manifest::parse("pod.yaml", &text).unwrap();
+        let problems = manifest
+            .check(Sandbox, PodSecurity::Privileged)
+            .unwrap_err();
+        assert!(problems.to_string().contains("--engine kind"), "{problems}");
+        let problems = problems.without_cluster();
+        assert!(
+            !problems.to_string().contains("--engine kind"),
+            "{problems}"
+        );
+        let said = problems.problems[0].help.clone().unwrap_or_default();
+        assert!(
+            said.ends_with(help) && said.is_empty() == help.is_empty(),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn fields_that_only_a_cluster_supports() {
     let cases: &[(String, &[&str])] = &[
         (
@@ -358,8 +388,8 @@ fn fields_that_only_a_cluster_supports() {
             &["limits.ephemeral-storage"],
         ),
         (
-            format!("{POD}---\napiVersion: batch/v1\nkind: Job\nmetadata: {{name: a}}\n"),
-            &["kind: Job"],
+            format!("{POD}---\napiVersion: batch/v1\nkind: CronJob\nmetadata: {{name: a}}\n"),
+            &["kind: CronJob"],
         ),
     ];
     for (text, signs) in cases {
@@ -372,7 +402,111 @@ fn fields_that_only_a_cluster_supports() {
     let two = format!("{POD}---\n{}", POD.replace("name: web", "name: other"));
     assert_says(
         &refused(&two, Sandbox, PodSecurity::Restricted),
-        &["a second Pod, other"],
+        &["a second Pod, other", "`--engine docker` can"],
+    );
+    let two = Manifest::parse("pod.yaml", &two).unwrap();
+    two.check(Docker, PodSecurity::Restricted).unwrap();
+    let late = Manifest::parse("late.yaml", POD).unwrap();
+    let beside = |engine| late.check_beside(&[&two], engine, PodSecurity::Restricted);
+    for (engine, sign) in [
+        (Sandbox, "a second Pod, web"),
+        (Docker, "a Pod named web runs already"),
+    ] {
+        assert_says(&beside(engine).unwrap_err().to_string(), &[sign]);
+    }
+}
+
+fn service(spec: &str) -> String {
+    format!(
+        "{POD}---\napiVersion: v1\nkind: Service\nmetadata: {{name: peers}}\nspec: {{{spec}}}\n"
+    )
+}
+
+#[test]
+fn docker_stands_for_services_that_are_names_and_for_no_others() {
+    let headless =
+        "clusterIP: None, selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}]";
+    let good = Manifest::parse("pod.yaml", &service(headless)).unwrap();
+    for engine in [Docker, Kind] {
+        good.check(engine, PodSecurity::Restricted).unwrap();
+    }
+    let selects = |labels: &[(&str, &str)]| {
+        let labels = labels
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()));
+        good.services[0].selects(&Metadata {
+            labels: labels.collect(),
+            ..Metadata::default()
+        })
+    };
+    assert!(selects(&[("app", "web"), ("tier", "front")]));
+    assert!(!selects(&[("app", "other")]) && !selects(&[]));
+    assert_says(
+        &refused(&service(headless), Sandbox, PodSecurity::Restricted),
+        &["kind: Service peers", "`--engine docker` can"],
+    );
+    for (spec, sign) in [
+        (
+            "selector: {app: web}, ports: [{port: 80}]",
+            "spec.clusterIP: a Service without",
+        ),
+        (
+            "clusterIP: 10.0.0.1, selector: {app: web}, ports: [{port: 80}]",
+            "spec.clusterIP: 10.0.0.1",
+        ),
+        (
+            "clusterIP: None, ports: [{port: 80}]",
+            "spec.selector: a Service without a selector",
+        ),
+        (
+            "clusterIP: None, selector: {}",
+            "spec.selector: a Service without a selector",
+        ),
+        (
+            "clusterIP: None, selector: {a: b}, sessionAffinity: ClientIP",
+            "spec.sessionAffinity: ClientIP",
+        ),
+        (
+            "clusterIP: None, selector: {a: b}, ipFamilies: [IPv6]",
+            "spec.ipFamilies",
+        ),
+        (
+            "type: NodePort, selector: {a: b}, ports: [{port: 80, nodePort: 30080}]",
+            "spec.type: NodePort",
+        ),
+    ] {
+        assert_says(
+            &refused(&service(spec), Docker, PodSecurity::Restricted),
+            &[sign],
+        );
+        let manifest = Manifest::parse("pod.yaml", &service(spec)).unwrap();
+        manifest.check(Kind, PodSecurity::Restricted).unwrap();
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_service_is_said() {
+    for (spec, sign) in [
+        ("selector: {a: b}", "required value: ports"),
+        ("clusterIP: None, ports: [{port: 0}]", "between 1 and 65535"),
+        (
+            "clusterIP: None, ports: [{port: 1}, {port: 2}]",
+            "required value: name",
+        ),
+        (
+            "clusterIP: None, ports: [{port: 1, targetPort: A_B}]",
+            "no port name",
+        ),
+        ("clusterIP: None, port: 1", "unknown field"),
+    ] {
+        let problems = Manifest::parse("pod.yaml", &service(spec)).unwrap_err();
+        assert_says(&problems.to_string(), &[sign]);
+    }
+    let twice = format!("{POD}---\n{POD}");
+    let problems = Manifest::parse("pod.yaml", &twice).unwrap_err();
+    assert_says(
+        &problems.to_string(),
+        &["a second Pod is named web; the first begins in line 1"],
     );
 }
 
@@ -473,4 +607,123 @@ fn no_text_makes_it_panic() {
             }
         }
     }
+}
+
+/// `POD` as the pod of a Job, with these fields of the Job's own.
+fn job(fields: &str, restart_policy: &str) -> String {
+    let (_, spec) = POD.split_once("spec:\n").unwrap();
+    let spec: String = spec.lines().map(|line| format!("    {line}\n")).collect();
+    format!(
+        "apiVersion: batch/v1\nkind: Job\nmetadata:\n  name: count\nspec:\n{fields}  template:\n    spec:\n{restart_policy}{spec}"
+    )
+}
+
+const NEVER: &str = "      restartPolicy: Never\n";
+const ON_FAILURE: &str = "      restartPolicy: OnFailure\n";
+
+#[test]
+fn a_job_is_read_as_the_pod_that_it_makes() {
+    let text = job("  backoffLimit: 0\n  activeDeadlineSeconds: 5\n", NEVER);
+    let manifest = Manifest::parse("job.yaml", &text).unwrap();
+    let [pod] = manifest.pods.as_slice() else {
+        panic!("{manifest:?}");
+    };
+    assert_eq!(pod.recorded_name(), "count");
+    assert_eq!(pod.spec.containers[0].name, "app");
+    let of_job = pod.job.as_ref().unwrap();
+    assert_eq!(of_job.backoff_limit, 0);
+    assert_eq!(of_job.active_deadline, Some(Duration::from_secs(5)));
+    for engine in EngineKind::ALL {
+        manifest.check(engine, PodSecurity::Restricted).unwrap();
+    }
+    let again = Manifest::parse("job.yaml", &job("", ON_FAILURE)).unwrap();
+    assert_eq!(again.pods[0].job.as_ref().unwrap().backoff_limit, 6);
+    again.check(Sandbox, PodSecurity::Restricted).unwrap();
+}
+
+#[test]
+fn what_is_wrong_with_a_job_is_told_by_its_own_paths() {
+    for (text, signs) in [
+        (
+            job("", NEVER).replace("batch/v1", "v1"),
+            &["apiVersion: Job is of apiVersion batch/v1, not `v1`"][..],
+        ),
+        (
+            job("", ""),
+            &["job.yaml:8:7: spec.template.spec: required value in a Job: restartPolicy"],
+        ),
+        (
+            job("", "      restartPolicy: Always\n"),
+            &["spec.template.spec.restartPolicy: unsupported value `Always` in a Job"],
+        ),
+        (
+            job("  backoffLimit: -1\n", NEVER),
+            &["spec.backoffLimit: must be greater than or equal to 0"],
+        ),
+        (
+            job("  restartPolicy: Never\n", NEVER),
+            &[
+                "spec.restartPolicy: unknown field",
+                "belongs to spec.template.spec",
+            ],
+        ),
+        (
+            job("", NEVER).replace("{name: shared-logs, ", "{name: logs, "),
+            &["spec.template.spec.containers[0].volumeMounts[0].name: not found"],
+        ),
+    ] {
+        let Err(problems) = Manifest::parse("job.yaml", &text) else {
+            panic!("this was taken:\n{text}");
+        };
+        assert_says(&problems.to_string(), signs);
+    }
+    let root = job("  backoffLimit: 0\n", NEVER).replace("runAsUser: 65532", "runAsUser: 0");
+    let said = refused(&root, Kind, PodSecurity::Restricted);
+    assert_says(
+        &said,
+        &["spec.template.spec.containers[0].securityContext.runAsUser: violates PodSecurity"],
+    );
+}
+
+#[test]
+fn what_only_a_cluster_does_with_a_job_is_refused() {
+    for (fields, policy, signs) in [
+        (
+            "  completions: 3\n",
+            ON_FAILURE,
+            "spec.completions: 3: the sandbox",
+        ),
+        (
+            "  parallelism: 2\n",
+            ON_FAILURE,
+            "spec.parallelism: 2: the sandbox",
+        ),
+        ("  suspend: true\n", ON_FAILURE, "spec.suspend: true"),
+        (
+            "  ttlSecondsAfterFinished: 1\n",
+            ON_FAILURE,
+            "spec.ttlSecondsAfterFinished: 1",
+        ),
+        ("", NEVER, "spec.backoffLimit: 6, with restartPolicy Never"),
+        (
+            "  backoffLimit: 1\n",
+            NEVER,
+            "job.yaml:6:17: spec.backoffLimit: 1, with",
+        ),
+        (
+            "",
+            "      restartPolicy: OnFailure\n      nodeName: here\n",
+            "spec.template.spec.nodeName: here",
+        ),
+    ] {
+        let manifest = Manifest::parse("job.yaml", &job(fields, policy)).unwrap();
+        let problems = manifest.check(Sandbox, PodSecurity::Restricted);
+        assert_says(&problems.unwrap_err().to_string(), &[signs]);
+        manifest.check(Kind, PodSecurity::Restricted).unwrap();
+    }
+    let two = format!("{POD}---\n{}", job("  backoffLimit: 0\n", NEVER));
+    assert_says(
+        &refused(&two, Sandbox, PodSecurity::Restricted),
+        &["a second Pod, count"],
+    );
 }

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use harness::manifest::fields;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use schemars::SchemaGenerator;
 use serde_json::Value;
 
@@ -15,6 +16,8 @@ fn the_table_is_complete() {
     generator.subschema_for::<Pod>();
     generator.subschema_for::<ConfigMap>();
     generator.subschema_for::<Secret>();
+    generator.subschema_for::<Job>();
+    generator.subschema_for::<Service>();
     let mut schema: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (name, definition) in generator.definitions() {
         let short = name.rsplit('.').next().unwrap_or(name);

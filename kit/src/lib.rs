@@ -4,12 +4,16 @@
 //! Programs take their settings from environment variables, because that is what a Pod manifest
 //! can set without a file. The same name means the same in every chapter.
 
+mod probe;
+
+use std::error::Error;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::exit;
+use std::process::{ExitCode, exit};
 use std::time::Duration;
 
+pub use probe::{asked_to_probe, probe};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Reads the setting `name` from the environment, or takes `default` where it is not set.
@@ -143,6 +147,25 @@ pub fn told_to_end() -> impl Future<Output = ()> {
 }
 // ANCHOR_END: told-to-end
 
+/// How a program ends: where it failed, one line says why.
+pub fn exit_code<E: Display>(ended: Result<(), E>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What lies at the bottom of an error: `Connection refused`, not `error sending request`.
+pub fn cause<'e>(mut error: &'e (dyn Error + 'static)) -> impl Display + use<'e> {
+    while let Some(deeper) = error.source() {
+        error = deeper;
+    }
+    error
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +176,13 @@ mod tests {
         assert_eq!(Duration::parse("15s"), Ok(Duration::from_secs(15)));
         assert!(Duration::parse("15").is_err());
         assert!(Duration::parse("0s").is_err());
+    }
+
+    #[test]
+    fn the_cause_is_at_the_bottom() {
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = std::io::Error::other(std::io::Error::other(refused));
+        assert_eq!(cause(&error).to_string(), "connection refused");
     }
 
     #[test]

@@ -70,6 +70,7 @@ fn act(verb: &[&str]) {
         ["serve", address, status] => network::serve(address, status),
         ["get", address, path] => files::tell(address, network::get(address, path)),
         ["connect", address] => files::tell(address, network::connect(address)),
+        ["resolve", name, addresses] => network::resolve(name, number(addresses)),
         ["interfaces"] => files::tell("interfaces", network::interfaces()),
 
         // Ways out.

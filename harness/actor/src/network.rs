@@ -1,11 +1,13 @@
 //! Asks and answers over TCP.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::thread;
+use std::time::Duration;
 
 use crate::files::error_name;
 
@@ -63,6 +65,18 @@ pub(crate) fn connect(address: &str) -> io::Result<String> {
         None => TcpStream::connect(address).map(drop),
     }?;
     Ok("connected".to_owned())
+}
+
+/// Waits until a name leads to so many addresses, and to none but these.
+pub(crate) fn resolve(name: &str, addresses: usize) {
+    let count = || {
+        let found = (name, 0).to_socket_addrs().into_iter().flatten();
+        found.collect::<HashSet<_>>().len()
+    };
+    while count() != addresses {
+        thread::sleep(Duration::from_millis(20));
+    }
+    println!("{name} leads to {addresses}");
 }
 
 pub(crate) fn interfaces() -> io::Result<String> {

@@ -1,9 +1,9 @@
 //! The harness's hand in the pod: see [`pause::SERVE`].
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Component, Path, PathBuf};
 
 use http_body_util::{BodyExt, Full};
@@ -86,8 +86,7 @@ async fn connect(request: hyper::Request<Incoming>) -> Response<Full<Bytes>> {
 
 fn act(request: Request) -> io::Result<Answer> {
     match request {
-        // In place: every container has this very file.
-        Request::Hosts(hosts) => fs::write("/etc/hosts", hosts).map(|()| Answer::Done),
+        Request::Hosts(hosts) => write_hosts(hosts).map(|()| Answer::Done),
         Request::Prepare {
             volume,
             mode,
@@ -115,6 +114,16 @@ fn act(request: Request) -> io::Result<Answer> {
         Request::Usage { volume } => Ok(Answer::Usage(usage(&root(&volume))?)),
         Request::SubPath { volume, path } => Ok(Answer::SubPath(sub_path(&root(&volume), &path)?)),
     }
+}
+
+/// Writes `/etc/hosts` in place, since every container has this very file. It is never made
+/// shorter: whoever reads it meanwhile finds the names that stay.
+fn write_hosts(hosts: String) -> io::Result<()> {
+    let file = File::options().write(true).open("/etc/hosts")?;
+    let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    let mut hosts = hosts.into_bytes();
+    hosts.resize(hosts.len().max(length), b'\n');
+    file.write_all_at(&hosts, 0)
 }
 
 fn root(volume: &str) -> PathBuf {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::byte_string::ByteString;
+use crate::names;
 
 /// Something that happened in a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +19,21 @@ pub struct Event {
     /// What happened.
     #[serde(flatten)]
     pub what: What,
+}
+
+impl Event {
+    /// What happened to a container, if it is one that `name` names: as `container`, or as
+    /// `pod/container` where several pods have one of that name.
+    #[must_use]
+    pub fn change_of(&self, name: &str) -> Option<&Change> {
+        match &self.what {
+            What::Container {
+                name: container,
+                change,
+            } if names::is_of(name, &self.pod, container) => Some(change),
+            _ => None,
+        }
+    }
 }
 
 /// What happened, and to what.

@@ -80,8 +80,27 @@ impl FromStr for EngineKind {
     }
 }
 
-/// The label of every container and volume that a run makes on Docker; its value is the run's id.
+/// The label of every container, volume and network that a run makes on Docker; its value is the
+/// run's id.
 pub const RUN_LABEL: &str = "sidecar-workbook.run";
+
+/// What an error has in its chain if this machine lacks what a scenario needs, and another machine
+/// would have run it.
+#[derive(Clone, Copy, Debug)]
+pub struct NotHere(
+    /// The engine.
+    pub EngineKind,
+);
+
+impl fmt::Display for NotHere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} cannot run it on this machine, and `--engine kind` can",
+            self.0
+        )
+    }
+}
 
 /// A machine that runs Pod manifests.
 #[async_trait]
@@ -145,6 +164,17 @@ pub trait Pods: Send + Sync {
 
     /// Puts a ConfigMap in the place of the one of that name.
     async fn update(&self, map: &ConfigMap) -> anyhow::Result<()>;
+
+    /// Applies the objects of another manifest beside those that run, as `kubectl apply` does. The
+    /// manifest has passed [`Manifest::check_beside`].
+    async fn apply(&self, manifest: &Manifest) -> anyhow::Result<()>;
+
+    /// Ends one pod in order and waits for its end, as `kubectl delete pod` does.
+    async fn delete(&self, pod: &str) -> anyhow::Result<()>;
+
+    /// Kills the first process of every container of a pod at once, as the loss of a node does. Its
+    /// `restartPolicy` is `Never`: nothing of it is started again.
+    async fn kill(&self, pod: &str) -> anyhow::Result<()>;
 
     /// Ends every pod in order, and removes all that was applied.
     async fn stop(&self);

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use async_trait::async_trait;
 
-use super::local::LocalPod;
-use super::{Applied, Engine, EngineKind};
+use super::local::{LocalPods, Node};
+use super::{Applied, Engine, EngineKind, NotHere};
 use crate::image::Image;
 use crate::kubelet;
+use crate::kubelet::runtime::Runtime;
 use crate::manifest::pod::{Container, Pod, Volume};
 use crate::manifest::{Manifest, PodSecurity};
 use crate::sandbox::{self, Cgroups, Forbidden, Ids};
@@ -19,7 +20,7 @@ const DELEGATE: &str = "To have them, a cgroup (version 2) must be delegated: as
                         the command with `systemd-run --user --scope -p Delegate=yes`";
 
 /// The engine that needs nothing but Linux.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sandbox {
     program: PathBuf,
     found: sandbox::Findings,
@@ -41,6 +42,16 @@ impl Sandbox {
     #[must_use]
     pub fn ids(&self) -> &Ids {
         &self.found.ids
+    }
+}
+
+#[async_trait]
+impl Node for Sandbox {
+    async fn make(&self, pod: &Pod) -> anyhow::Result<Arc<dyn Runtime>> {
+        let cgroups = self.found.cgroups.as_ref();
+        let settings = kubelet::settings(pod)?;
+        let runtime = sandbox::Pod::start(&self.program, &settings, cgroups).await?;
+        Ok(Arc::new(runtime))
     }
 }
 
@@ -98,12 +109,14 @@ impl Engine for Sandbox {
     ) -> anyhow::Result<Applied> {
         manifest.check(EngineKind::Sandbox, level)?;
         let pod = manifest.pods.first().context("the manifest has no Pod")?;
-        if self.found.ids.is_single() {
-            refuse_ownership(pod, images)?;
-        }
-        let cgroups = self.found.cgroups.as_ref();
-        let runtime = sandbox::Pod::start(&self.program, &kubelet::settings(pod)?, cgroups).await?;
-        LocalPod::start(Arc::new(runtime), pod, manifest, images)
+        let refused = match self.found.ids.is_single() {
+            true => refuse_ownership(pod, images),
+            false => refuse_ids(pod),
+        };
+        refused.context(NotHere(EngineKind::Sandbox))?;
+        // It reads images where they were made.
+        let load = std::future::ready(Ok(()));
+        LocalPods::start(Arc::new(self.clone()), manifest, images, load).await
     }
 
     /// A pod's processes and mounts end with the harness, however that ends; empty cgroups stay.
@@ -115,13 +128,47 @@ impl Engine for Sandbox {
     }
 }
 
+/// An id that the pod's user namespace does not have can own no file in it.
+fn refuse_ids(pod: &Pod) -> anyhow::Result<()> {
+    let of_pod = &pod.spec.security_context;
+    let mut ids = vec![
+        (
+            "spec.securityContext.runAsUser".to_owned(),
+            of_pod.run_as_user,
+        ),
+        (
+            "spec.securityContext.runAsGroup".to_owned(),
+            of_pod.run_as_group,
+        ),
+        ("spec.securityContext.fsGroup".to_owned(), of_pod.fs_group),
+    ];
+    for group in &of_pod.supplemental_groups {
+        let field = "spec.securityContext.supplementalGroups";
+        ids.push((field.to_owned(), Some(*group)));
+    }
+    for (_, container) in pod.spec.all_containers() {
+        let (of, context) = (&container.name, &container.security_context);
+        ids.push((format!("runAsUser of {of}"), context.run_as_user));
+        ids.push((format!("runAsGroup of {of}"), context.run_as_group));
+    }
+    for (field, id) in ids {
+        if let Some(id) = id.filter(|id| *id >= sandbox::COUNT) {
+            anyhow::bail!(
+                "{field}: {id}: the sandbox has the ids from 0 to {}",
+                sandbox::COUNT - 1
+            );
+        }
+    }
+    Ok(())
+}
+
 /// A pod that depends on who owns a file cannot be shown with a single id: to the kernel, all its
 /// users are one.
 fn refuse_ownership(pod: &Pod, images: &[Image]) -> anyhow::Result<()> {
     let spec = &pod.spec;
     let way_out = "this machine gives the sandbox a single user id, so all users of the pod would be the same to the \
                    kernel. Way out: `sudo apt install uidmap` and `sudo usermod --add-subuids 100000-165535 \
-                   --add-subgids 100000-165535 $USER`, or run as root, or `--engine kind`";
+                   --add-subgids 100000-165535 $USER`, or run as root";
     if let Some(group) = spec.security_context.fs_group {
         anyhow::bail!("spec.securityContext.fsGroup: {group}: {way_out}");
     }

@@ -150,8 +150,18 @@ pub fn build(
     package: &str,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Vec<Image>, BuildError> {
+    build_with(workspace, package, &[], progress)
+}
+
+/// The same, with variables for the package's build script.
+pub(crate) fn build_with(
+    workspace: &Path,
+    package: &str,
+    variables: &[(&str, &Path)],
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Vec<Image>, BuildError> {
     let toolchain = toolchain(workspace).map_err(BuildError::Lack)?;
-    let mut programs = compile(&toolchain, package, progress)?;
+    let mut programs = compile(&toolchain, package, variables, progress)?;
     if programs.is_empty() {
         return Err(BuildError::NoProgram {
             package: package.to_owned(),
@@ -166,9 +176,9 @@ pub fn build(
 
 /// A program that was compiled.
 #[derive(Debug, PartialEq)]
-struct Program {
-    name: String,
-    executable: PathBuf,
+pub(super) struct Program {
+    pub(super) name: String,
+    pub(super) executable: PathBuf,
 }
 
 fn make_image(
@@ -206,6 +216,7 @@ fn make_image(
 fn compile(
     toolchain: &Toolchain,
     package: &str,
+    variables: &[(&str, &Path)],
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Vec<Program>, BuildError> {
     let Toolchain {
@@ -216,6 +227,7 @@ fn compile(
     let mut command = Command::new(cargo());
     command
         .current_dir(workspace)
+        .envs(variables.iter().copied())
         .args(["build", "--profile", "image", "--bins"])
         .args(["--target", target]);
     if let Some(linker) = linker {
@@ -226,34 +238,8 @@ fn compile(
     run_cargo(command, package, progress)
 }
 
-/// Compiles a program of a package for this machine, with a feature that the package is otherwise
-/// compiled without, and returns where it is.
-///
-/// # Errors
-///
-/// If it does not compile, or the package has no such program.
-pub fn build_tool(
-    workspace: &Path,
-    package: &str,
-    program: &str,
-    feature: &str,
-    progress: &mut dyn FnMut(Progress<'_>),
-) -> Result<PathBuf, BuildError> {
-    let mut command = Command::new(cargo());
-    command
-        .current_dir(workspace)
-        .args(["build", "--features", feature, "--bin", program]);
-    let programs = run_cargo(command, package, progress)?;
-    let found = programs.into_iter().find(|found| found.name == program);
-    found
-        .map(|found| found.executable)
-        .ok_or_else(|| BuildError::NoProgram {
-            package: package.to_owned(),
-        })
-}
-
 /// Runs cargo for a package, and returns the programs that it has.
-fn run_cargo(
+pub(super) fn run_cargo(
     mut command: Command,
     package: &str,
     progress: &mut dyn FnMut(Progress<'_>),

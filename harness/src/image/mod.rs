@@ -11,14 +11,17 @@ mod layout;
 mod read;
 #[cfg(test)]
 mod tests;
+mod tool;
 mod toolchain;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use build::{BuildError, Progress, build, build_tool};
+pub(crate) use build::build_with;
+pub use build::{BuildError, Progress, build};
 pub use read::unpack_layer;
+pub use tool::build_tool;
 pub use toolchain::{Lack, Toolchain, cargo, toolchain};
 
 /// What all images are named, before the colon.

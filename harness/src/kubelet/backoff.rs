@@ -12,7 +12,7 @@ const QUIET: Duration = Duration::from_secs(600);
 /// The pauses between restarts of one container: the first restart comes at once, those after it
 /// 10, 20, 40 … 300 seconds after the end.
 ///
-/// Source: <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-policy>.
+/// Source: <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#container-restarts>.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     last: Option<(Instant, Duration)>,

@@ -1,6 +1,7 @@
 //! The life of one container: its starts, its probes, its ends.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
@@ -59,7 +60,8 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) {
             }
         };
         starts += 1;
-        if stop.borrow().is_some() || !shared.pod.spec.starts_again(slot.role, code) {
+        let ends = stop.borrow().is_some() || shared.killed.load(Ordering::SeqCst);
+        if ends || !shared.pod.spec.starts_again(slot.role, code) {
             break code;
         }
         let pause = backoff.pause(Instant::now());
@@ -110,7 +112,7 @@ async fn run_once(
     let mut stop = shared.stop.subscribe();
     let mut known = shared.known.subscribe();
     let container = wanted.borrow_and_update().clone();
-    if stop.borrow().is_some() {
+    if stop.borrow().is_some() || shared.killed.load(Ordering::SeqCst) {
         return End::Stopped(0);
     }
 
@@ -142,7 +144,12 @@ async fn run_once(
             };
         }
     };
-    let process = match shared.runtime.start(spec).await {
+    let process = shared.runtime.start(spec).await;
+    let count_restart = || {
+        let again = |restarts: &mut u32| *restarts += u32::from(starts > 0);
+        shared.restarts.send_modify(again);
+    };
+    let process = match process {
         Ok(process) => process,
         Err(error) => {
             let (reason, message) = ("StartError".to_owned(), error.to_string());
@@ -156,6 +163,7 @@ async fn run_once(
                     },
                 )
                 .await;
+            count_restart();
             return End::Exited(128);
         }
     };
@@ -168,6 +176,7 @@ async fn run_once(
             },
         )
         .await;
+    count_restart();
     slot.state
         .send_modify(|state| state.running = Some(process.id.clone()));
     let mut instance = Instance::new(shared, slot, index, container, process);

@@ -3,27 +3,31 @@
 //! It is the same for every engine that has no Kubernetes of its own. Below it, a
 //! [`runtime::Runtime`] starts processes; above it, whoever runs a pod sees [`Event`]s.
 //!
-//! Source for all of it: <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/> and
+//! Source for all of it: <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/>,
+//! <https://kubernetes.io/docs/concepts/workloads/pods/pod-termination/> and
 //! <https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/>.
 
 mod action;
 mod backoff;
 mod container;
+mod job;
 mod resolve;
 pub mod runtime;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use tokio::sync::{Mutex, mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::engine::{Change, Event, PodChange, What};
 use crate::image::Image;
-use crate::manifest::pod::{ConfigMap, Container, Pod, Quantity, Role, Secret};
+use crate::manifest::pod::{ConfigMap, Container, Pod, Quantity, RestartPolicy, Role, Secret};
+use action::SIGKILL;
 use resolve::{Known, ObjectKind, Waiting};
 use runtime::{PodSettings, Process, Runtime};
 
@@ -86,11 +90,15 @@ struct Shared {
     pod: Pod,
     known: watch::Sender<Known>,
     stop: watch::Sender<Option<Stop>>,
+    /// All its processes are killed: none is started again, and none is told to end.
+    killed: AtomicBool,
     slots: Vec<Slot>,
     /// Whether the pod is ready. Locked while that is told, so that news does not overtake news.
     ready: Mutex<bool>,
     /// The volumes that have been made. Locked while one is written.
     volumes: Mutex<HashSet<String>>,
+    /// How often containers were started again.
+    restarts: watch::Sender<u32>,
     begin: Instant,
     events: mpsc::Sender<Event>,
 }
@@ -176,9 +184,11 @@ impl Kubelet {
             pod: pod.clone(),
             known: watch::Sender::new(known),
             stop: watch::Sender::default(),
+            killed: AtomicBool::new(false),
             slots: slots.collect(),
             ready: Mutex::new(false),
             volumes: Mutex::default(),
+            restarts: watch::Sender::default(),
             begin: Instant::now(),
             events,
         });
@@ -203,6 +213,35 @@ impl Kubelet {
             self.shared.tell(PodChange::Stopping).await;
         }
         self.ended().await;
+    }
+
+    /// Kills the first process of every container at once, as the loss of a node does, and returns
+    /// when the pod has ended.
+    ///
+    /// # Errors
+    ///
+    /// If the pod's `restartPolicy` has containers started again.
+    pub async fn kill(&self) -> anyhow::Result<()> {
+        let shared = &self.shared;
+        ensure!(
+            shared.pod.spec.restart_policy == RestartPolicy::Never,
+            "its containers would be started again: `restartPolicy: Never` keeps them from that"
+        );
+        shared.killed.store(true, Ordering::SeqCst);
+        let mut signals = JoinSet::new();
+        for slot in &shared.slots {
+            let running = slot.state.borrow().running.clone();
+            let runtime = shared.runtime.clone();
+            // A process that has ended meanwhile need not be killed.
+            signals.spawn(async move {
+                if let Some(id) = running {
+                    let _ = runtime.signal(&id, SIGKILL).await;
+                }
+            });
+        }
+        while signals.join_next().await.is_some() {}
+        self.ended().await;
+        Ok(())
     }
 
     /// Returns when the pod has ended.
@@ -274,7 +313,7 @@ impl Kubelet {
     }
 
     fn slot(&self, container: &str) -> anyhow::Result<&Slot> {
-        let pod = &self.shared.pod.metadata.name;
+        let pod = self.shared.pod.recorded_name();
         let mut slots = self.shared.slots.iter();
         slots
             .find(|slot| slot.wanted.borrow().name == container)
@@ -302,28 +341,28 @@ impl Known {
 /// From the first volume to the last word of the last sidecar.
 async fn run_pod(shared: Arc<Shared>) {
     let mut stop = shared.stop.subscribe();
-    let mut workers = tokio::task::JoinSet::new();
+    let mut workers = JoinSet::new();
     let outcome = tokio::select! {
         outcome = shared.life(&mut workers) => outcome,
         () = stopped(&mut stop) => Outcome::Stopped,
     };
+    if let Outcome::GivenUp(_, grace) = &outcome
+        && shared.order_stop(*grace)
+    {
+        shared.tell(PodChange::Stopping).await;
+    }
     // Native sidecars are still there when the others have ended by themselves. What order they
     // end in, each of them knows.
     let seconds = shared.pod.spec.termination_grace_period_seconds;
-    shared.order_stop(seconds.map_or(GRACE, Duration::from_secs));
+    if !shared.killed.load(Ordering::SeqCst) {
+        shared.order_stop(seconds.map_or(GRACE, Duration::from_secs));
+    }
     while workers.join_next().await.is_some() {}
     match outcome {
         Outcome::Succeeded => shared.tell(PodChange::Succeeded).await,
-        Outcome::Failed => {
-            shared
-                .tell(PodChange::Failed {
-                    reason: String::new(),
-                    message: String::new(),
-                })
-                .await;
-        }
-        Outcome::Evicted(message) => {
-            let reason = "Evicted".to_owned();
+        Outcome::Failed(Failure { reason, message })
+        | Outcome::GivenUp(Failure { reason, message }, _) => {
+            let (reason, message) = (reason.to_owned(), message);
             shared.tell(PodChange::Failed { reason, message }).await;
         }
         Outcome::Stopped => {}
@@ -340,15 +379,23 @@ async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) {
 /// How a pod's life ended.
 enum Outcome {
     Succeeded,
-    Failed,
-    /// A volume grew past its limit, as the message says.
-    Evicted(String),
+    Failed(Failure),
+    /// Its containers run, and are told to end within so long.
+    GivenUp(Failure, Duration),
     Stopped,
+}
+
+/// Why a pod, or the Job that it is of, has failed.
+#[derive(Default)]
+struct Failure {
+    /// Kubernetes' word for it; empty where a container's end says it all.
+    reason: &'static str,
+    message: String,
 }
 
 impl Shared {
     /// Init containers one after the other, then all others, until they have ended.
-    async fn life(self: &Arc<Self>, workers: &mut tokio::task::JoinSet<()>) -> Outcome {
+    async fn life(self: &Arc<Self>, workers: &mut JoinSet<()>) -> Outcome {
         self.make_volumes().await;
         let eviction = self.watch_volumes();
         let run = async {
@@ -370,7 +417,7 @@ impl Shared {
                     .await
                     .map_or(Phase::Over(1), |state| state.phase);
                 if slot.role == Role::Init && code != Phase::Over(0) {
-                    return Outcome::Failed;
+                    return Outcome::Failed(self.failure());
                 }
             }
             self.tell(PodChange::Initialized).await;
@@ -393,12 +440,13 @@ impl Shared {
             if succeeded {
                 Outcome::Succeeded
             } else {
-                Outcome::Failed
+                Outcome::Failed(self.failure())
             }
         };
         tokio::select! {
             outcome = run => outcome,
-            message = eviction => Outcome::Evicted(message),
+            failure = eviction => Outcome::GivenUp(failure, EVICTION_GRACE),
+            (failure, grace) = self.watch_job() => Outcome::GivenUp(failure, grace),
         }
     }
 
@@ -409,7 +457,7 @@ impl Shared {
             .filter(|(_, slot)| slot.role == Role::Main)
     }
 
-    fn begin_container(self: &Arc<Self>, workers: &mut tokio::task::JoinSet<()>, index: usize) {
+    fn begin_container(self: &Arc<Self>, workers: &mut JoinSet<()>, index: usize) {
         self.slots[index]
             .state
             .send_modify(|state| state.phase = Phase::Active);
@@ -468,8 +516,8 @@ impl Shared {
         })
     }
 
-    /// Returns when a volume has grown past its limit: the pod is told to end, and this is why.
-    async fn watch_volumes(&self) -> String {
+    /// Returns when a volume has grown past its limit: the pod must end, and this is why.
+    async fn watch_volumes(&self) -> Failure {
         let limits: HashMap<String, (u64, Quantity)> = self
             .pod
             .spec
@@ -494,10 +542,10 @@ impl Shared {
                         "Usage of EmptyDir volume \"{name}\" exceeds the limit \"{}\". ",
                         limit.0
                     );
-                    if self.order_stop(EVICTION_GRACE) {
-                        self.tell(PodChange::Stopping).await;
-                    }
-                    return message;
+                    return Failure {
+                        reason: "Evicted",
+                        message,
+                    };
                 }
             }
         }
@@ -554,7 +602,7 @@ impl Shared {
     async fn send(&self, what: What) {
         let event = Event {
             at: self.begin.elapsed(),
-            pod: self.pod.metadata.name.clone(),
+            pod: self.pod.recorded_name().to_owned(),
             what,
         };
         // Nobody listens any more: the run is over.

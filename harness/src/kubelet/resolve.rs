@@ -57,7 +57,7 @@ fn config_error(message: impl Into<String>) -> Waiting {
 
 /// The pod's name in messages.
 pub(super) fn full_name(pod: &Pod) -> String {
-    format!("{}_{}", pod.metadata.name, namespace(pod))
+    format!("{}_{}", pod.recorded_name(), namespace(pod))
 }
 
 fn namespace(pod: &Pod) -> &str {

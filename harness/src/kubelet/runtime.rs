@@ -43,6 +43,15 @@ pub trait Runtime: Send + Sync + 'static {
     /// Connects to a TCP port in the pod's network, or fails as `connect(2)` does.
     async fn connect(&self, address: IpAddr, port: u16) -> io::Result<Connection>;
 
+    /// Has these names lead to these addresses in the pod, and no others besides its own.
+    async fn publish(&self, names: &[(IpAddr, Vec<String>)]) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            names.is_empty(),
+            "this engine runs one pod, and no Services"
+        );
+        Ok(())
+    }
+
     /// Has every process of the pod end, and does not wait for it.
     fn kill(&self);
 
@@ -84,6 +93,23 @@ impl PodSettings {
         }
         for (ip, names) in &self.host_aliases {
             hosts.push_str(&format!("{ip}\t{}\n", names.join("\t")));
+        }
+        hosts
+    }
+
+    /// The same, with the names of Services, which a pod of a cluster asks its DNS for: its own hosts
+    /// file comes first there, and what that knows is not asked for.
+    #[must_use]
+    pub fn hosts_file_with(&self, ip: IpAddr, services: &[(IpAddr, Vec<String>)]) -> String {
+        let mut hosts = self.hosts_file(ip);
+        let own = hosts.clone();
+        let is_known = |name: &&String| own.split_whitespace().any(|word| word == **name);
+        for (ip, names) in services {
+            let names = names.iter().filter(|name| !is_known(name));
+            let names = Vec::from_iter(names.map(String::as_str)).join("\t");
+            if !names.is_empty() {
+                hosts.push_str(&format!("{ip}\t{names}\n"));
+            }
         }
         hosts
     }

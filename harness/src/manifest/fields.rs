@@ -32,6 +32,20 @@ pub enum Support {
     Cluster,
     /// Every engine supports these values, and a cluster more.
     Only(Vec<&'static str>),
+    /// Docker and a real cluster; Docker these values only, where some are listed.
+    Docker(Vec<&'static str>),
+}
+
+impl Support {
+    /// Whether an engine supports the field, with some values at least.
+    #[must_use]
+    pub fn includes(&self, engine: EngineKind) -> bool {
+        match self {
+            Self::All | Self::Only(_) => true,
+            Self::Docker(_) => engine != EngineKind::Sandbox,
+            Self::Cluster => engine == EngineKind::Kind,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -62,7 +76,7 @@ pub fn table() -> &'static BTreeMap<&'static str, Vec<Field>> {
 #[must_use]
 pub fn supported(engine: EngineKind) -> (usize, usize) {
     let fields = table().values().flatten();
-    let supports = |field: &&Field| engine == EngineKind::Kind || field.support != Support::Cluster;
+    let supports = |field: &&Field| field.support.includes(engine);
     (fields.clone().filter(supports).count(), fields.count())
 }
 
@@ -85,11 +99,13 @@ fn read(text: &'static str) -> BTreeMap<&'static str, Vec<Field>> {
         let Some((type_name, support)) = rest.split_once(" -- ") else {
             continue;
         };
-        let support = match support.split_once(' ') {
-            Some((_, values)) => Support::Only(values.split('|').collect()),
-            None if support == "only" => Support::Only(vec![""]),
-            None if support == "all" => Support::All,
-            None => Support::Cluster,
+        let (engines, values) = support.split_once(' ').unwrap_or((support, ""));
+        let support = match engines {
+            "all" => Support::All,
+            "only" => Support::Only(values.split('|').collect()),
+            "docker" if values.is_empty() => Support::Docker(Vec::new()),
+            "docker" => Support::Docker(values.split('|').collect()),
+            _ => Support::Cluster,
         };
         let (name, required) = name
             .strip_suffix('!')
@@ -162,11 +178,18 @@ fn join(path: &str, name: &str) -> String {
 /// Finds what of an object is not as its type has it: unknown fields, wrong types, missing fields.
 pub(super) fn check(node: &Node, of: &'static str) -> Vec<Problem> {
     let mut problems = Vec::new();
-    check_kind(node, &Kind::Object(of), "", &mut problems);
+    check_kind(node, &Kind::Object(of), of, "", &mut problems);
     problems
 }
 
-fn check_kind(node: &Node, kind: &Kind, path: &str, problems: &mut Vec<Problem>) {
+/// `root` is the object's own type.
+fn check_kind(
+    node: &Node,
+    kind: &Kind,
+    root: &'static str,
+    path: &str,
+    problems: &mut Vec<Problem>,
+) {
     let mut wrong = |expected: &str, help: Option<String>| {
         let what = format!("expected {expected}, found {}", node.kind());
         problems.push(Problem {
@@ -234,25 +257,25 @@ fn check_kind(node: &Node, kind: &Kind, path: &str, problems: &mut Vec<Problem>)
         (Kind::Enum(_), _) => wrong("a string", None),
         (Kind::List(item), Value::List(nodes)) => {
             for (index, node) in nodes.iter().enumerate() {
-                check_kind(node, item, &format!("{path}[{index}]"), problems);
+                check_kind(node, item, root, &format!("{path}[{index}]"), problems);
             }
         }
         (Kind::List(_), _) => wrong("a list", Some("begin each item with `- `".to_owned())),
         (Kind::Map(item), Value::Map(entries)) => {
             for (key, node) in entries {
-                check_kind(node, item, &join(path, &key.name), problems);
+                check_kind(node, item, root, &join(path, &key.name), problems);
             }
         }
         (Kind::Object(of), Value::Map(entries)) => {
             for (key, node) in entries {
                 let inner = join(path, &key.name);
                 match field(of, &key.name) {
-                    Some(field) => check_kind(node, &field.kind, &inner, problems),
+                    Some(field) => check_kind(node, &field.kind, root, &inner, problems),
                     None => problems.push(Problem {
                         place: key.place,
                         path: inner,
                         what: "unknown field".to_owned(),
-                        help: place_for(of, &key.name),
+                        help: place_for(root, of, &key.name),
                     }),
                 }
             }
@@ -299,10 +322,11 @@ pub(super) fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> O
 }
 
 /// What to do about an unknown field: the right name here, or the place of a right name.
-fn place_for(of: &str, name: &str) -> Option<String> {
+fn place_for(root: &'static str, of: &str, name: &str) -> Option<String> {
     let fields = table().get(of)?;
     let near = nearest(name, fields.iter().map(|field| field.name));
-    let elsewhere = paths()
+    let elsewhere = paths(root);
+    let elsewhere = elsewhere
         .iter()
         .find(|(other, _)| field(other, name).is_some_and(|field| field.name == name));
     match (near, elsewhere) {
@@ -317,41 +341,31 @@ fn place_for(of: &str, name: &str) -> Option<String> {
     }
 }
 
-/// For each type that a Pod is made of, where it is found first.
-fn paths() -> &'static [(&'static str, String)] {
-    static PATHS: LazyLock<Vec<(&str, String)>> = LazyLock::new(|| {
-        let mut paths: Vec<(&str, String)> = Vec::new();
-        let mut queue = VecDeque::from([("Pod", String::new())]);
-        while let Some((of, path)) = queue.pop_front() {
-            if paths.iter().any(|(known, _)| *known == of) {
-                continue;
-            }
-            for field in table()
-                .get(of)
-                .into_iter()
-                .flatten()
-                .filter(|field| field.support != Support::Cluster)
-            {
-                let (mut kind, mut suffix) = (&field.kind, "");
-                if let Kind::List(item) = kind {
-                    (kind, suffix) = (item, "[]");
-                }
-                if let Kind::Object(inner) = kind {
-                    queue.push_back((inner, join(&path, &format!("{}{suffix}", field.name))));
-                }
-            }
-            paths.push((
-                of,
-                if path.is_empty() {
-                    "the Pod itself".to_owned()
-                } else {
-                    path
-                },
-            ));
+/// For each type that an object is made of, where it is found first.
+fn paths(root: &'static str) -> Vec<(&'static str, String)> {
+    let mut paths: Vec<(&str, String)> = Vec::new();
+    let mut queue = VecDeque::from([(root, String::new())]);
+    while let Some((of, path)) = queue.pop_front() {
+        if paths.iter().any(|(known, _)| *known == of) {
+            continue;
         }
-        paths
-    });
-    &PATHS
+        let fields = table().get(of).into_iter().flatten();
+        for field in fields.filter(|field| field.support != Support::Cluster) {
+            let (mut kind, mut suffix) = (&field.kind, "");
+            if let Kind::List(item) = kind {
+                (kind, suffix) = (item, "[]");
+            }
+            if let Kind::Object(inner) = kind {
+                queue.push_back((inner, join(&path, &format!("{}{suffix}", field.name))));
+            }
+        }
+        let path = match path.is_empty() {
+            true => format!("the {root} itself"),
+            false => path,
+        };
+        paths.push((of, path));
+    }
+    paths
 }
 
 /// Finds the fields of an object that an engine does not support.
@@ -393,6 +407,10 @@ fn refuse_kind(
                     Support::Only(values) => {
                         matches!(node.value, Value::Null) || listed(values, &scalar(node))
                     }
+                    Support::Docker(values) => {
+                        let any = values.is_empty() || matches!(node.value, Value::Null);
+                        engine == EngineKind::Docker && (any || listed(values, &scalar(node)))
+                    }
                 };
                 if supported {
                     refuse_kind(node, &field.kind, &inner, engine, problems);
@@ -405,13 +423,27 @@ fn refuse_kind(
     }
 }
 
+/// Which other engine can do what one cannot.
+pub(super) const CLUSTER_CAN: &str = "`--engine kind` can: it runs the manifest on a real cluster";
+const DOCKER_CAN: &str = "`--engine docker` can";
+pub(super) const SO_CAN_CLUSTER: &str = ", and so can `--engine kind`";
+
 /// What an engine says of something that it cannot do.
 pub(super) fn refusal(place: Place, path: String, value: &str, engine: EngineKind) -> Problem {
     Problem {
         place,
         path,
         what: format!("{value}: the {engine} engine cannot do this"),
-        help: Some("`--engine kind` can: it runs the manifest on a real cluster".to_owned()),
+        help: Some(CLUSTER_CAN.to_owned()),
+    }
+}
+
+/// What the sandbox says of something that Docker can do.
+pub(super) fn refusal_of_sandbox(place: Place, path: &str, value: &str) -> Problem {
+    let refusal = refusal(place, path.to_owned(), value, EngineKind::Sandbox);
+    Problem {
+        help: Some(format!("{DOCKER_CAN}{SO_CAN_CLUSTER}")),
+        ..refusal
     }
 }
 

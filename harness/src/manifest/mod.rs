@@ -2,9 +2,11 @@
 //! the path of what an engine cannot do.
 
 pub mod fields;
+pub mod job;
 pub mod pod;
 mod problem;
 mod security;
+pub mod service;
 mod validate;
 mod yaml;
 
@@ -13,9 +15,11 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::engine::EngineKind;
+use job::Job;
 use pod::{ConfigMap, Pod, Secret};
 pub use problem::{Place, Problem, Problems};
 pub use security::PodSecurity;
+use service::Service;
 use yaml::Node;
 
 /// A manifest: the objects of a YAML file.
@@ -27,12 +31,14 @@ pub struct Manifest {
     pub text: String,
     /// Every object, in the order of the file.
     pub objects: Vec<Object>,
-    /// Its Pods.
+    /// Its Pods, and the pods of its Jobs.
     pub pods: Vec<Pod>,
     /// Its ConfigMaps.
     pub config_maps: Vec<ConfigMap>,
     /// Its Secrets.
     pub secrets: Vec<Secret>,
+    /// Its Services.
+    pub services: Vec<Service>,
 }
 
 /// An object of a manifest.
@@ -50,7 +56,15 @@ pub struct Object {
 }
 
 /// The kinds whose fields are known here. Any other is for a cluster to judge.
-const KNOWN: [&str; 3] = ["Pod", "ConfigMap", "Secret"];
+const KNOWN: [&str; 5] = ["Pod", "ConfigMap", "Secret", "Service", "Job"];
+
+/// The apiVersion of a kind that is known.
+fn version_of(kind: &str) -> &'static str {
+    match kind {
+        "Job" => "batch/v1",
+        _ => "v1",
+    }
+}
 
 impl Manifest {
     /// Reads a manifest's file.
@@ -80,6 +94,7 @@ impl Manifest {
             pods: Vec::new(),
             config_maps: Vec::new(),
             secrets: Vec::new(),
+            services: Vec::new(),
         };
         let mut problems = Vec::new();
         for node in documents {
@@ -113,6 +128,24 @@ impl Manifest {
         }
     }
 
+    /// Engines without a cluster's controllers run one pod for a Job.
+    fn refuse_followers(&self, object: &Object, engine: EngineKind) -> Option<Problem> {
+        let is_of = |job: &Job| object.kind == "Job" && job.name == object.name;
+        let mut pods = self.pods.iter().filter(|pod| pod.is_followed());
+        let job = pods.find_map(|pod| pod.job.as_ref().filter(|job| is_of(job)))?;
+        let spec = object.node.get("spec")?;
+        let place = spec.get("backoffLimit").unwrap_or(spec).place;
+        let limit = job.backoff_limit;
+        let what = format!("{limit}, with restartPolicy Never: another pod after one that failed");
+        let mut problem = fields::refusal(place, "spec.backoffLimit".to_owned(), &what, engine);
+        let help = problem.help.unwrap_or_default();
+        problem.help = Some(format!(
+            "`backoffLimit: 0`, or `restartPolicy: OnFailure`, which starts containers again in \
+             the same pod; {help}"
+        ));
+        Some(problem)
+    }
+
     fn add(&mut self, node: Node) -> Result<(), Vec<Problem>> {
         let text = |field: &str| {
             node.get(field)
@@ -143,11 +176,12 @@ impl Manifest {
             ));
         }
         if let Some(known) = KNOWN.into_iter().find(|known| *known == kind) {
-            if api_version != "v1" {
+            let version = version_of(known);
+            if api_version != version {
                 return Err(problem(
                     "apiVersion",
-                    format!("{kind} is of apiVersion v1, not `{api_version}`"),
-                    "`apiVersion: v1`",
+                    format!("{kind} is of apiVersion {version}, not `{api_version}`"),
+                    &format!("`apiVersion: {version}`"),
                 ));
             }
             let mut problems = fields::check(&node, known);
@@ -175,13 +209,29 @@ impl Manifest {
             "Pod" => self
                 .pods
                 .push(serde_json::from_value(without_nulls(value.clone())).map_err(typed)?),
+            "Job" => self.pods.push(
+                serde_json::from_value::<job::JobObject>(without_nulls(value.clone()))
+                    .map_err(typed)?
+                    .into(),
+            ),
             "ConfigMap" => self
                 .config_maps
                 .push(serde_json::from_value(without_nulls(value.clone())).map_err(typed)?),
             "Secret" => self
                 .secrets
                 .push(serde_json::from_value(without_nulls(value.clone())).map_err(typed)?),
+            "Service" => self
+                .services
+                .push(serde_json::from_value(without_nulls(value.clone())).map_err(typed)?),
             _ => {}
+        }
+        if let Some(same) = self.find(&kind, &name) {
+            let line = same.node.place.line;
+            return Err(problem(
+                "metadata",
+                format!("a second {kind} is named {name}; the first begins in line {line}"),
+                "give each a name of its own",
+            ));
         }
         self.objects.push(Object {
             api_version,
@@ -193,15 +243,44 @@ impl Manifest {
         Ok(())
     }
 
+    /// The object of a kind and name.
+    fn find(&self, kind: &str, name: &str) -> Option<&Object> {
+        let mut objects = self.objects.iter();
+        objects.find(|object| object.kind == kind && object.name == name)
+    }
+
     /// Whether an engine can run it in a namespace of a Pod Security level.
     ///
     /// # Errors
     ///
     /// Every field that the engine does not support, and every rule of the level that it breaks.
     pub fn check(&self, engine: EngineKind, level: PodSecurity) -> Result<(), Problems> {
+        self.check_beside(&[], engine, level)
+    }
+
+    /// As [`check`](Self::check), for what is applied while other manifests run already.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check), and where a Pod has the name of one of theirs.
+    pub fn check_beside(
+        &self,
+        others: &[&Self],
+        engine: EngineKind,
+        level: PodSecurity,
+    ) -> Result<(), Problems> {
         let mut problems = Vec::new();
-        let mut pods = 0;
+        let mut has_second = false;
+        let mut pods: usize = others.iter().map(|other| other.pods.len()).sum();
         for object in &self.objects {
+            if object.kind == "Service" && engine == EngineKind::Sandbox {
+                let what = format!("Service {}", object.name);
+                problems.push(fields::refusal_of_sandbox(object.node.place, "kind", &what));
+                continue;
+            }
+            if object.kind == "Service" {
+                problems.extend(service::refuse(&object.node, engine));
+            }
             match KNOWN.into_iter().find(|known| *known == object.kind) {
                 Some(known) => problems.extend(fields::refuse(&object.node, known, engine)),
                 None if engine != EngineKind::Kind => {
@@ -214,24 +293,50 @@ impl Manifest {
                 }
                 None => {}
             }
-            if object.kind == "Pod" {
-                pods += 1;
-                if pods == 2 && engine != EngineKind::Kind {
-                    let what = format!("a second Pod, {}", object.name);
-                    problems.push(fields::refusal(
-                        object.node.place,
-                        String::new(),
-                        &what,
-                        engine,
-                    ));
-                }
-                problems.extend(security::check(&object.node, level));
+            let Some((pod, path)) = object.pod() else {
+                continue;
+            };
+            pods += 1;
+            if pods > 1 && engine == EngineKind::Sandbox && !has_second {
+                has_second = true;
+                let what = format!("a second Pod, {}", object.name);
+                problems.push(fields::refusal_of_sandbox(object.node.place, "", &what));
+            }
+            if others
+                .iter()
+                .any(|other| other.find(&object.kind, &object.name).is_some())
+            {
+                problems.push(Problem {
+                    place: object.node.place,
+                    path: "metadata.name".to_owned(),
+                    what: format!("a {} named {} runs already", object.kind, object.name),
+                    help: Some("give it a name of its own".to_owned()),
+                });
+            }
+            let of_pod = security::check(pod, level).into_iter();
+            problems.extend(of_pod.map(|problem| Problem {
+                path: format!("{path}{}", problem.path),
+                ..problem
+            }));
+            if engine != EngineKind::Kind {
+                problems.extend(self.refuse_followers(object, engine));
             }
         }
         if problems.is_empty() {
             Ok(())
         } else {
             Err(Problems::new(&self.file, &self.text, problems))
+        }
+    }
+}
+
+impl Object {
+    /// The pod that it is or makes, and the path of that.
+    fn pod(&self) -> Option<(&Node, &'static str)> {
+        match self.kind.as_str() {
+            "Pod" => Some((&self.node, "")),
+            "Job" => Some((self.node.get("spec")?.get("template")?, "spec.template.")),
+            _ => None,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! The names are Kubernetes' own, so its [API reference] documents each of them. What is not
 //! here never reaches an engine: `fields` refuses it by its path before this is read.
 //!
-//! [API reference]: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/
+//! [API reference]: https://kubernetes.io/docs/reference/kubernetes-api/core/pod-v1/
 #![allow(
     missing_docs,
     reason = "each field is documented in Kubernetes' API reference"
@@ -13,6 +13,8 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+
+use super::job::Job;
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -28,6 +30,9 @@ pub struct Metadata {
 pub struct Pod {
     pub metadata: Metadata,
     pub spec: PodSpec,
+    /// The Job that makes it, if one does.
+    #[serde(skip)]
+    pub job: Option<Job>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -387,7 +392,7 @@ pub struct Capabilities {
 
 /// An amount as manifests write it: `64Mi`, `100m`, `1`.
 ///
-/// Source: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>.
+/// Source: <https://kubernetes.io/docs/reference/kubernetes-api/definitions/quantity-resource/>.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(from = "QuantityText")]
 pub struct Quantity(pub String);

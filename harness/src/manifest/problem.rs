@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::fields::{CLUSTER_CAN, SO_CAN_CLUSTER};
+
 /// A place in a file, counted from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -51,6 +53,21 @@ impl Problems {
             problems,
             lines,
         }
+    }
+
+    /// Without the advice to take a cluster, for who cannot.
+    #[must_use]
+    pub fn without_cluster(mut self) -> Self {
+        for problem in &mut self.problems {
+            for advice in [CLUSTER_CAN, SO_CAN_CLUSTER] {
+                let help = problem.help.as_deref();
+                if let Some(rest) = help.and_then(|help| help.strip_suffix(advice)) {
+                    let rest = rest.trim_end_matches("; ").to_owned();
+                    problem.help = (!rest.is_empty()).then_some(rest);
+                }
+            }
+        }
+        self
     }
 }
 

@@ -31,6 +31,11 @@ pub(super) fn object(node: &Node, kind: &str) -> Vec<Problem> {
                 checker.pod(&spec);
             }
         }
+        "Job" => {
+            if let Some(spec) = At::root(node).field("spec") {
+                checker.job(&spec);
+            }
+        }
         "Secret" => {
             for (_, value) in At::root(node).field("data").iter().flat_map(At::entries) {
                 if value
@@ -47,6 +52,15 @@ pub(super) fn object(node: &Node, kind: &str) -> Vec<Problem> {
             checker.keys(node, &["data", "stringData"]);
         }
         "ConfigMap" => checker.keys(node, &["data", "binaryData"]),
+        "Service" => {
+            let root = At::root(node);
+            if let Some(name) = root.field("metadata").and_then(|of| of.field("name")) {
+                checker.label(&name);
+            }
+            if let Some(spec) = root.field("spec") {
+                checker.service(&spec);
+            }
+        }
         _ => {}
     }
     checker.problems
@@ -255,6 +269,35 @@ impl Checker {
         }
     }
 
+    fn job(&mut self, spec: &At<'_>) {
+        for field in [
+            "activeDeadlineSeconds",
+            "backoffLimit",
+            "backoffLimitPerIndex",
+            "completions",
+            "maxFailedIndexes",
+            "parallelism",
+            "ttlSecondsAfterFinished",
+        ] {
+            self.at_least(spec, field, 0);
+        }
+        let Some(pod) = spec
+            .field("template")
+            .and_then(|template| template.field("spec"))
+        else {
+            return;
+        };
+        self.pod(&pod);
+        let help = Some("`OnFailure` or `Never`: the pod of a Job is to end");
+        match pod.field("restartPolicy") {
+            Some(policy) if policy.text() == Some("Always") => {
+                self.say(&policy, "unsupported value `Always` in a Job", help);
+            }
+            Some(_) => {}
+            None => self.say(&pod, "required value in a Job: restartPolicy", help),
+        }
+    }
+
     fn pod(&mut self, spec: &At<'_>) {
         let (init, main) = (spec.list("initContainers"), spec.list("containers"));
         if let Some(containers) = spec.field("containers")
@@ -411,7 +454,7 @@ impl Checker {
                 let help = match nearest(text, volumes.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!(
-                        "add a volume of that name under spec.volumes; it has: {}",
+                        "add a volume of that name under the pod's `volumes`; it has: {}",
                         volumes.join(", ")
                     ),
                 };
@@ -542,6 +585,35 @@ impl Checker {
                 self.port_number(&number);
             }
             if let Some(name) = port.field("name") {
+                self.port_name(&name);
+            }
+        }
+    }
+
+    fn service(&mut self, spec: &At<'_>) {
+        let ports = spec.list("ports");
+        let is_named = spec.text_of("type") == Some("ExternalName");
+        if ports.is_empty() && !is_named && spec.text_of("clusterIP") != Some("None") {
+            self.say(
+                spec,
+                "required value: ports",
+                Some("only a Service with `clusterIP: None` can do without"),
+            );
+        }
+        self.unique(&ports, "name");
+        for port in &ports {
+            if ports.len() > 1 && !port.has("name") {
+                self.say(port, "required value: name, where there are several", None);
+            }
+            if let Some(name) = port.field("name") {
+                self.label(&name);
+            }
+            for field in ["port", "targetPort"] {
+                if let Some(number) = port.field(field) {
+                    self.port_number(&number);
+                }
+            }
+            if let Some(name) = port.field("targetPort") {
                 self.port_name(&name);
             }
         }

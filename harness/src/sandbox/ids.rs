@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use serde::{Deserialize, Serialize};
 
 /// As many ids as an image can expect to have.
-const COUNT: u32 = 65_536;
+pub(crate) const COUNT: u32 = 65_536;
 /// Where root takes a pod's ids from, if all ids are its own: above the ranges that systemd and
 /// distributions hand out, below 2³¹, where some programs take them for negative numbers.
 const ROOT_BASE: u32 = 2_000_000_000;

@@ -36,6 +36,7 @@ pub use cgroup::Cgroups;
 use cgroup::PodCgroup;
 use container::Plan;
 pub use forbidden::Forbidden;
+pub(crate) use ids::COUNT;
 pub use ids::Ids;
 use protocol::{Answer, Numbered, PodSpec, Reply, Request};
 

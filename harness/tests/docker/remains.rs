@@ -21,18 +21,14 @@ fn ask(arguments: &[&str]) -> Vec<String> {
     said.lines().map(ToOwned::to_owned).collect()
 }
 
-/// The containers and volumes of a run.
+/// The containers, volumes and networks of a run.
 fn belongings(run: &str) -> Vec<String> {
     let label = format!("label={RUN_LABEL}={run}");
     let mut all = ask(&["ps", "--all", "--filter", &label, "--format", "{{.Names}}"]);
-    all.extend(ask(&[
-        "volume",
-        "ls",
-        "--filter",
-        &label,
-        "--format",
-        "{{.Name}}",
-    ]));
+    for kind in ["volume", "network"] {
+        let list = [kind, "ls", "--filter", &label, "--format", "{{.Name}}"];
+        all.extend(ask(&list));
+    }
     all
 }
 
@@ -82,6 +78,36 @@ async fn a_pod_leaves_nothing_and_a_living_one_is_left_alone() {
     let swept = docker().await.sweep().await.unwrap().join("\n");
     assert!(!swept.contains(&run), "{swept}");
     assert_eq!(belongings(&run), there);
+    pod.stop().await;
+    assert_eq!(belongings(&run), [""; 0]);
+}
+
+#[tokio::test]
+async fn several_pods_leave_nothing_and_one_that_ends_takes_only_its_own_along() {
+    let _alone = SWEEPS.lock().await;
+    let other = "
+apiVersion: v1
+kind: Pod
+metadata: {name: other}
+spec:
+  volumes: [{name: data, emptyDir: {}}]
+  containers: [{name: app, image: 'sidecar-examples:actor', imagePullPolicy: Never, args: [say, other, then, wait], volumeMounts: [{name: data, mountPath: /data}]}]";
+    let mut pod = pod(&format!("hostname: several\n{POD}\n---{other}")).await;
+    pod.until("app | up").await;
+    pod.until("app | other").await;
+    let run = run_of("several");
+    // Of each pod the pause container, its containers and a volume; and the network.
+    let there = belongings(&run);
+    assert_eq!(there.len(), 4 + 3 + 1, "{there:?}");
+    let of = |pod: &str| {
+        let begin = format!("sidecar-workbook-{run}-{pod}-");
+        let mine = there.iter().filter(move |name| name.starts_with(&begin));
+        mine.count()
+    };
+    assert_eq!((of("pod"), of("other")), (4, 3), "{there:?}");
+    pod.pods.delete("other").await.unwrap();
+    let left = belongings(&run);
+    assert_eq!(left.len(), 4 + 1, "{left:?}");
     pod.stop().await;
     assert_eq!(belongings(&run), [""; 0]);
 }

@@ -267,3 +267,45 @@ async fn whoever_forgets_a_pod_forgets_its_containers() {
         "something still holds the runtime"
     );
 }
+
+/// As when its node is lost: nobody runs a hook, and nobody is told to end.
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_killed_has_no_time_to_say_so() {
+    let mut life = pod(
+        "restartPolicy: Never
+initContainers:
+- {name: sidecar, image: app:1, restartPolicy: Always, lifecycle: {preStop: {exec: {command: [withdraw]}}}}
+containers:
+- {name: app, image: app:1, lifecycle: {preStop: {exec: {command: [drain]}}}}",
+    )
+    .after(1)
+    .await;
+    life.kubelet.kill().await.unwrap();
+    life.goes_on_for(20).await;
+    life.asked(
+        "1.0 SIGKILL to sidecar
+         1.0 SIGKILL to app",
+    );
+    for container in ["sidecar", "app"] {
+        let told = life.told_of(container).join("\n");
+        assert_eq!(told.matches("started").count(), 1, "{told}");
+        assert!(told.contains("ended with exit code 137"), "{told}");
+    }
+    life.of(
+        "pod",
+        "0.0 pod initialized
+         0.0 pod ready
+         1.0 pod not ready
+         1.0 pod failed",
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_would_start_again_is_not_killed() {
+    let life = pod("containers: [{name: app, image: app:1}]")
+        .after(1)
+        .await;
+    let refused = life.kubelet.kill().await.unwrap_err().to_string();
+    assert!(refused.contains("`restartPolicy: Never`"), "{refused}");
+    life.asked("");
+}

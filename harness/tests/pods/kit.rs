@@ -52,14 +52,14 @@ pub(crate) async fn root() -> &'static str {
 }
 
 /// A manifest from a pod's `spec`, in YAML, and of further objects after `---`. `ACTOR` stands for
-/// the image of the program that plays every part.
+/// the image of the program that plays every part. A first line `JOB` makes it the pod of a Job,
+/// with the fields behind it, between which `; ` stands.
 pub(crate) fn manifest(spec: &str) -> Manifest {
     let (spec, objects) = spec.split_once("\n---").unwrap_or((spec, ""));
-    let spec = spec.replace('\n', "\n  ");
     // On a line of its own it stands in YAML's block style, elsewhere in its flow style.
     let spec = spec.replace(
-        "\n    ACTOR\n",
-        "\n    image: 'sidecar-examples:actor'\n    imagePullPolicy: Never\n",
+        "\n  ACTOR\n",
+        "\n  image: 'sidecar-examples:actor'\n  imagePullPolicy: Never\n",
     );
     let spec = spec.replace(
         "ACTOR",
@@ -70,9 +70,20 @@ pub(crate) fn manifest(spec: &str) -> Manifest {
     } else {
         format!("\n---{objects}")
     };
-    let text = format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{name: pod, labels: {{tier: test}}}}\nspec:\n  {spec}{objects}\n"
-    );
+    let job = spec
+        .strip_prefix("JOB")
+        .and_then(|job| job.split_once('\n'));
+    let text = match job {
+        None => format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: pod, labels: {{tier: test}}}}\nspec:\n  {}{objects}\n",
+            spec.replace('\n', "\n  ")
+        ),
+        Some((fields, spec)) => format!(
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: pod}}\nspec:\n {}\n  template:\n    spec:\n      {}{objects}\n",
+            fields.replace("; ", "\n  "),
+            spec.replace('\n', "\n      ")
+        ),
+    };
     Manifest::parse("pod.yaml", &text).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
 }
 

@@ -7,6 +7,7 @@
 pub(crate) mod containers;
 pub(crate) mod endings;
 pub(crate) mod identities;
+pub(crate) mod jobs;
 pub(crate) mod kit;
 pub(crate) mod lifecycle;
 pub(crate) mod limits;

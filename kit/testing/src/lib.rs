@@ -3,10 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
+pub mod abuse;
+pub mod http;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +24,18 @@ use tokio::net::TcpSocket;
 /// however busy the machine is.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The path of another package's program, which cargo compiles first if need be. It is asked once.
+pub fn program_of(package: &'static str, program: &'static str) -> String {
+    static KNOWN: Mutex<BTreeMap<(&str, &str), String>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap();
+    let path = known.entry((package, program)).or_insert_with(|| {
+        let build = escargot::CargoBuild::new().package(package).bin(program);
+        let built = build.run().unwrap();
+        built.path().to_str().unwrap().to_owned()
+    });
+    path.clone()
+}
+
 /// A running program and the lines that it prints.
 pub struct Program {
     child: Child,
@@ -28,7 +45,13 @@ pub struct Program {
 impl Program {
     /// Starts the program at `path` with these settings, and no others.
     pub fn start(path: &str, settings: &[(&str, &str)]) -> Self {
+        Self::start_with(path, &[], settings)
+    }
+
+    /// Starts the program at `path` with these arguments and settings.
+    pub fn start_with(path: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         let mut child = Command::new(path)
+            .args(arguments)
             .env_clear()
             .envs(settings.iter().copied())
             .stdin(Stdio::null())

@@ -1,9 +1,11 @@
 //! The `docker` engine: the kubelet of this harness, over containers of a Docker daemon.
 //!
 //! A pod is a pause container, which holds the network, and containers that join it, with Docker
-//! volumes between them. What does the work is testcontainers, and the client that it is made of.
+//! volumes between them. Several pods of a run are on a network of its own. What does the work is
+//! testcontainers, and the client that it is made of.
 
 mod link;
+mod node;
 mod pod;
 mod remains;
 
@@ -19,13 +21,11 @@ use testcontainers::bollard::query_parameters::{ImportImageOptions, RemoveImageO
 use testcontainers::core::client::docker_client_instance;
 use tokio::io::AsyncReadExt;
 
-use super::local::LocalPod;
+use super::local::LocalPods;
 use super::{Applied, Engine, EngineKind};
 use crate::image::{Image, PACKAGE_LABEL, Progress};
-use crate::kubelet;
-use crate::kubelet::runtime::Runtime;
 use crate::manifest::{Manifest, PodSecurity};
-use pod::Pod;
+use node::Node;
 
 /// The package whose only program is the pause container's.
 const PAUSE: &str = "pause";
@@ -192,19 +192,8 @@ impl Engine for Docker {
         images: &[Image],
     ) -> anyhow::Result<Applied> {
         manifest.check(EngineKind::Docker, level)?;
-        let pod = manifest.pods.first().context("the manifest has no Pod")?;
-        let settings = kubelet::settings(pod)?;
-        // The pause container begins while the others' images are looked for.
-        let (runtime, loaded) = tokio::join!(
-            Pod::start(&self.client, &self.pause, self.containerd, &settings),
-            self.load(images)
-        );
-        let runtime = Arc::new(runtime?);
-        if let Err(error) = loaded {
-            runtime.end().await;
-            return Err(error);
-        }
-        LocalPod::start(runtime, pod, manifest, images)
+        let node = Node::new(&self.client, &self.pause, self.containerd, manifest).await?;
+        LocalPods::start(Arc::new(node), manifest, images, self.load(images)).await
     }
 
     async fn sweep(&self) -> anyhow::Result<Vec<String>> {

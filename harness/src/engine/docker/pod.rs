@@ -34,7 +34,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::link::Link;
-use super::remains::{self, PAUSE, RUN};
+use super::node::Owner;
+use super::remains::{self, PAUSE};
 use crate::image::Image;
 use crate::kubelet::runtime::{
     Connection, ContainerSpec, ExitStatus, Mount as VolumeMount, PodSettings, Process, Runtime,
@@ -61,13 +62,15 @@ const RIGHTS: [&str; 4] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"];
 
 /// As container runtimes set it: a pod's ports are its own, so none is privileged.
 const LOW_PORTS: (&str, &str) = ("net.ipv4.ip_unprivileged_port_start", "0");
+/// See `host.conf(5)`.
+const ALL_ADDRESSES: &str = "RESOLV_MULTI=on";
 /// Docker takes `::1` away where its network has no IPv6.
 const IPV6: (&str, &str) = ("net.ipv6.conf.all.disable_ipv6", "0");
 
 /// A pod: containers and volumes that bear the id of a run.
 pub(super) struct Pod {
     docker: Docker,
-    run: String,
+    owner: Owner,
     link: Link,
     /// The pause container's image, and whether Docker names images by their manifests.
     image: Image,
@@ -76,7 +79,7 @@ pub(super) struct Pod {
     pause: Mutex<Option<ContainerAsync<GenericImage>>>,
     pause_id: String,
     ip: IpAddr,
-    share_process_namespace: bool,
+    settings: PodSettings,
     /// What Docker calls the processes that the kubelet knows by name.
     processes: Arc<Mutex<HashMap<String, Reference>>>,
     /// The containers that were sent SIGKILL.
@@ -105,13 +108,14 @@ impl Pod {
         docker: &Docker,
         image: &Image,
         containerd: bool,
+        network: Option<&str>,
         settings: &PodSettings,
+        owner: &Owner,
     ) -> anyhow::Result<Self> {
-        let run = super::super::run_id();
-        let started = Self::start_as(docker, image, containerd, settings, &run).await;
+        let started = Self::start_as(docker, image, containerd, network, settings, owner).await;
         if started.is_err() {
             // The first error is the one to tell; the next run finds what is left.
-            let _ = remains::remove(docker, &run).await;
+            let _ = remains::remove_pod(docker, owner).await;
         }
         started
     }
@@ -120,22 +124,27 @@ impl Pod {
         docker: &Docker,
         image: &Image,
         containerd: bool,
+        network: Option<&str>,
         settings: &PodSettings,
-        run: &str,
+        owner: &Owner,
     ) -> anyhow::Result<Self> {
         let mounts = settings.volumes.iter().map(|volume| Mount {
             target: Some(format!("{VOLUMES}/{}", volume.name)),
             volume_options: Some(MountVolumeOptions {
-                labels: Some(HashMap::from([(RUN.to_owned(), run.to_owned())])),
+                labels: Some(owner.labels()),
                 driver_config: volume.in_memory.then(|| in_memory(volume.capacity)),
                 no_copy: Some(true),
                 ..MountVolumeOptions::default()
             }),
-            ..volume_mount(run, &volume.name)
+            ..volume_mount(owner, &volume.name)
         });
         // ANCHOR: pause
         let host = HostConfig {
             mounts: Some(mounts.collect()),
+            network_mode: network.map(ToOwned::to_owned),
+            // A name of a Service that leads nowhere yet is asked of DNS, and the daemon passes that
+            // on. A cluster knows its own names, and says at once that there is none.
+            dns_options: network.map(|_| ["timeout:1", "attempts:1"].map(str::to_owned).into()),
             ipc_mode: Some("shareable".to_owned()),
             ..host_config(&RIGHTS.map(str::to_owned))
         };
@@ -147,7 +156,7 @@ impl Pod {
                 sysctls: Some(sysctls.collect()),
                 ..host.clone()
             };
-            request(image, containerd, run, "pause", host)
+            request(image, containerd, owner, "pause", host)
                 .with_hostname(&settings.hostname)
                 .with_label(PAUSE, "true")
                 .with_user("0:0")
@@ -160,7 +169,7 @@ impl Pod {
             .is_err_and(|error| error.to_string().contains("ipv6"))
         {
             // The kernel has no IPv6 at all.
-            remains::remove(docker, run).await?;
+            remains::remove_pod(docker, owner).await?;
             container = start(&[LOW_PORTS]).await;
         }
         let container = container.context("Docker does not start the pause container")?;
@@ -183,14 +192,14 @@ impl Pod {
         link.ask(&hosts).await.context("cannot write /etc/hosts")?;
         Ok(Self {
             docker: docker.clone(),
-            run: run.to_owned(),
+            owner: owner.clone(),
             link,
             image: image.clone(),
             containerd,
             pause: Mutex::new(Some(container)),
             pause_id: id,
             ip,
-            share_process_namespace: settings.share_process_namespace,
+            settings: settings.clone(),
             processes: Arc::default(),
             killed: Killed::default(),
             keepers: Mutex::default(),
@@ -204,7 +213,7 @@ impl Pod {
         let mut all = Vec::new();
         for mount in mounts {
             let from = if mount.sub_path.as_os_str().is_empty() {
-                volume_mount(&self.run, &mount.volume)
+                volume_mount(&self.owner, &mount.volume)
             } else {
                 self.sub_path(&mount.volume, &mount.sub_path).await?
             };
@@ -232,7 +241,7 @@ impl Pod {
         };
         let at = self
             .docker
-            .inspect_volume(&volume_name(&self.run, volume))
+            .inspect_volume(&self.owner.name(volume))
             .await?
             .mountpoint;
         Ok(Mount {
@@ -254,7 +263,7 @@ impl Pod {
             ..host_config(&["KILL".to_owned()])
         };
         let name = format!("kill-{pid}");
-        let killer = request(&self.image, self.containerd, &self.run, &name, host)
+        let killer = request(&self.image, self.containerd, &self.owner, &name, host)
             .with_user("0:0")
             .with_cmd([pause::KILL.to_owned(), pid.to_string()])
             .start()
@@ -290,18 +299,10 @@ fn digest(image: &Image, containerd: bool) -> &str {
     }
 }
 
-fn container_name(run: &str, name: &str) -> String {
-    format!("sidecar-workbook-{run}-{name}")
-}
-
-fn volume_name(run: &str, volume: &str) -> String {
-    format!("sidecar-workbook-{run}-{volume}")
-}
-
-fn volume_mount(run: &str, volume: &str) -> Mount {
+fn volume_mount(owner: &Owner, volume: &str) -> Mount {
     Mount {
         typ: Some(MountType::VOLUME),
-        source: Some(volume_name(run, volume)),
+        source: Some(owner.name(volume)),
         volume_options: Some(MountVolumeOptions {
             // Docker would fill an empty volume with what the image has at its place.
             no_copy: Some(true),
@@ -352,15 +353,15 @@ fn host_config(capabilities: &[String]) -> HostConfig {
 fn request(
     image: &Image,
     containerd: bool,
-    run: &str,
+    owner: &Owner,
     name: &str,
     host: HostConfig,
 ) -> ContainerRequest<GenericImage> {
     let digest = digest(image, containerd);
     let (algorithm, digest) = digest.split_once(':').unwrap_or(("sha256", digest));
     GenericImage::new(algorithm, digest)
-        .with_container_name(container_name(run, name))
-        .with_label(RUN, run)
+        .with_container_name(owner.name(name))
+        .with_labels(owner.labels())
         .with_startup_timeout(START)
         .with_host_config_modifier(move |config| *config = host.clone())
 }
@@ -521,7 +522,7 @@ impl Runtime for Pod {
         let host = HostConfig {
             network_mode: Some(of_pause.clone()),
             ipc_mode: Some(of_pause.clone()),
-            pid_mode: self.share_process_namespace.then_some(of_pause),
+            pid_mode: self.settings.share_process_namespace.then_some(of_pause),
             ..host
         };
         // ANCHOR_END: join
@@ -529,18 +530,19 @@ impl Runtime for Pod {
             step: "run the container".to_owned(),
             error: "there is no program to run".to_owned(),
         })?;
-        let env = spec
-            .env
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"));
+        let env = spec.env.iter();
+        let env = env.map(|(name, value)| format!("{name}={value}"));
+        // The names of Services are in the hosts file, of which glibc takes the first address of a
+        // name and no other, unless it is told to take all, as it does of what DNS says.
+        let all_addresses = (!self.owner.is_alone).then(|| ALL_ADDRESSES.to_owned());
         let body = ContainerCreateBody {
             image: Some(digest(&spec.image, self.containerd).to_owned()),
             entrypoint: Some(vec![program.clone()]),
             cmd: Some(arguments.to_vec()),
-            env: Some(env.collect()),
+            env: Some(all_addresses.into_iter().chain(env).collect()),
             user: Some(format!("{}:{}", spec.uid, spec.gid)),
             working_dir: Some(spec.working_dir.to_string_lossy().into_owned()),
-            labels: Some(HashMap::from([(RUN.to_owned(), self.run.clone())])),
+            labels: Some(self.owner.labels()),
             host_config: Some(host),
             ..ContainerCreateBody::default()
         };
@@ -549,7 +551,7 @@ impl Runtime for Pod {
             error: words(error),
         };
         let name = CreateContainerOptions {
-            name: Some(container_name(&self.run, &spec.id)),
+            name: Some(self.owner.name(&spec.id)),
             ..CreateContainerOptions::default()
         };
         let created = self.docker.create_container(Some(name), body).await;
@@ -673,6 +675,13 @@ impl Runtime for Pod {
         self.link.connect(SocketAddr::new(address, port)).await
     }
 
+    async fn publish(&self, names: &[(IpAddr, Vec<String>)]) -> anyhow::Result<()> {
+        let hosts = self.settings.hosts_file_with(self.ip, names);
+        let hosts = self.link.ask(&pause::Request::Hosts(hosts)).await;
+        hosts.context("cannot write /etc/hosts")?;
+        Ok(())
+    }
+
     async fn lost(&self) -> String {
         self.link.over().await;
         if self.ended.load(Ordering::Relaxed) {
@@ -697,11 +706,11 @@ impl Runtime for Pod {
         };
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => {
-                let (docker, run) = (self.docker.clone(), self.run.clone());
+                let (docker, owner) = (self.docker.clone(), self.owner.clone());
                 // If this does not come to its end, the next run does it.
                 runtime.spawn(async move {
                     let _ = pause.rm().await;
-                    let _ = remains::remove(&docker, &run).await;
+                    let _ = remains::remove_pod(&docker, &owner).await;
                 });
             }
             // It has hung up, so the container ends by itself; to drop it takes a runtime.
@@ -735,7 +744,7 @@ impl Runtime for Pod {
         }
         self.link.hang_up();
         // Volumes, and containers that did not start. What cannot be removed, the next run removes.
-        let _ = remains::remove(&self.docker, &self.run).await;
+        let _ = remains::remove_pod(&self.docker, &self.owner).await;
     }
 }
 

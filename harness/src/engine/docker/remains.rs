@@ -6,25 +6,32 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use futures_util::future::join_all;
 use testcontainers::bollard::Docker;
-use testcontainers::bollard::models::{ContainerSummary, ContainerSummaryStateEnum, Volume};
+use testcontainers::bollard::models::{
+    ContainerSummary, ContainerSummaryStateEnum, Network, Volume,
+};
 use testcontainers::bollard::query_parameters::{
-    ListContainersOptions, ListImagesOptions, ListVolumesOptions, RemoveContainerOptions,
-    RemoveImageOptions, RemoveVolumeOptions,
+    ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
+    RemoveContainerOptions, RemoveImageOptions, RemoveVolumeOptions,
 };
 
+use super::node::Owner;
 pub(super) use crate::engine::RUN_LABEL as RUN;
 use crate::image::PACKAGE_LABEL;
 
 /// The label of the pause container, without which a run is over: it ends when the harness does.
 pub(super) const PAUSE: &str = "sidecar-workbook.pause";
 
+/// The label of what a pod of a run has; its value is the pod's name.
+pub(super) const POD: &str = "sidecar-workbook.pod";
+
 /// How long a run may take to start its pause container. What is older and has none that runs is
 /// left over.
 const START: Duration = Duration::from_secs(120);
 
-/// Removes the containers and volumes of runs that are over, and says what that was.
+/// Removes the containers, volumes and networks of runs that are over, and says what that was.
 pub(super) async fn sweep(docker: &Docker) -> anyhow::Result<Vec<String>> {
-    let (containers, volumes) = list(docker, RUN).await?;
+    let (containers, volumes) = list(docker, &[RUN.to_owned()]).await?;
+    let networks = networks(docker, RUN).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let is_new = |created: i64| now.as_secs() as i64 - created < START.as_secs() as i64;
     let alive = |container: &&ContainerSummary| {
@@ -57,12 +64,17 @@ pub(super) async fn sweep(docker: &Docker) -> anyhow::Result<Vec<String>> {
         !is_new(created.unwrap_or(0))
     });
     runs.extend(old.filter_map(|volume| dead(Some(&volume.labels))));
+    let old = networks.iter().filter(|network| {
+        let created = network.created.map(|created| created.unix_timestamp());
+        !is_new(created.unwrap_or(0))
+    });
+    runs.extend(old.filter_map(|network| dead(network.labels.as_ref())));
     let mut removed = Vec::new();
     for run in runs {
         remove(docker, &run)
             .await
             .with_context(|| format!("cannot remove what run {run} left on Docker"))?;
-        removed.push(format!("the containers and volumes of run {run}"));
+        removed.push(format!("the containers, volumes and networks of run {run}"));
     }
     Ok(removed)
 }
@@ -71,9 +83,25 @@ fn run(labels: Option<&HashMap<String, String>>) -> Option<&String> {
     labels?.get(RUN)
 }
 
-/// Removes the containers of a run, and then its volumes.
+/// Removes the containers of a run, and then its volumes and networks.
 pub(super) async fn remove(docker: &Docker, run: &str) -> anyhow::Result<()> {
-    let (containers, volumes) = list(docker, &format!("{RUN}={run}")).await?;
+    let label = format!("{RUN}={run}");
+    remove_labelled(docker, std::slice::from_ref(&label)).await?;
+    for network in networks(docker, &label).await? {
+        let name = network.name.unwrap_or_default();
+        unless_gone(docker.remove_network(&name).await)?;
+    }
+    Ok(())
+}
+
+/// Removes the containers of a pod, and then its volumes.
+pub(super) async fn remove_pod(docker: &Docker, owner: &Owner) -> anyhow::Result<()> {
+    let Owner { run, pod, .. } = owner;
+    remove_labelled(docker, &[format!("{RUN}={run}"), format!("{POD}={pod}")]).await
+}
+
+async fn remove_labelled(docker: &Docker, labels: &[String]) -> anyhow::Result<()> {
+    let (containers, volumes) = list(docker, labels).await?;
     let ids = containers
         .iter()
         .filter_map(|container| container.id.as_deref());
@@ -113,9 +141,9 @@ fn unless_gone(removed: Result<(), testcontainers::bollard::errors::Error>) -> a
 
 async fn list(
     docker: &Docker,
-    label: &str,
+    labels: &[String],
 ) -> anyhow::Result<(Vec<ContainerSummary>, Vec<Volume>)> {
-    let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
+    let filters = HashMap::from([("label".to_owned(), labels.to_vec())]);
     let containers = ListContainersOptions {
         all: true,
         filters: Some(filters.clone()),
@@ -127,6 +155,14 @@ async fn list(
     let containers = docker.list_containers(Some(containers)).await?;
     let volumes = docker.list_volumes(Some(volumes)).await?;
     Ok((containers, volumes.volumes.unwrap_or_default()))
+}
+
+async fn networks(docker: &Docker, label: &str) -> anyhow::Result<Vec<Network>> {
+    let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
+    let options = ListNetworksOptions {
+        filters: Some(filters),
+    };
+    Ok(docker.list_networks(Some(options)).await?)
 }
 
 /// Removes every image of the workbook that no container uses, and says which these were.

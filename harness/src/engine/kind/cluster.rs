@@ -180,7 +180,10 @@ pub async fn env() -> anyhow::Result<Vec<(&'static str, String)>> {
 /// If the cluster is not up, or does not take them.
 pub async fn load(images: &[Image]) -> anyhow::Result<Vec<String>> {
     let cluster = connect().await?.with_context(is_absent)?;
-    images::load(&cluster.node, images).await
+    let held = images::held(&cluster.node).await?;
+    let lacking = images::lacking(&held, images);
+    images::load(&cluster.node, held, &lacking).await?;
+    Ok(lacking.into_iter().map(|image| image.name).collect())
 }
 
 fn is_absent() -> String {

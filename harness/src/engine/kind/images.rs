@@ -17,54 +17,63 @@ const KNOWN: &str = "io.cri-containerd.image=managed";
 /// How often the node is asked whether it knows an image that it has taken in.
 const ASKED: usize = 50;
 
-/// Gets images into a node, and returns the names of those that it did not have.
-pub(super) async fn load(node: &str, images: &[Image]) -> anyhow::Result<Vec<String>> {
-    let held = held(node).await?;
-    let missing: Vec<Image> = images
-        .iter()
-        .filter(|image| !is_held(&held, image))
-        .cloned()
-        .collect();
+/// The images that a node holds: names, as containerd has them, and the digest of each one's
+/// manifest.
+pub(super) type Held = BTreeMap<String, String>;
+
+/// Gets images into a node that holds those, and returns what it holds then.
+pub(super) async fn load(node: &str, mut held: Held, images: &[Image]) -> anyhow::Result<Held> {
+    let missing = lacking(&held, images);
     if missing.is_empty() {
-        return Ok(Vec::new());
+        return Ok(held);
     }
     let names: Vec<String> = missing.iter().map(|image| image.name.clone()).collect();
-    // No option more: with `--digests` the kubelet names the archive, not the image.
-    let arguments = [
-        "exec", "-i", node, "ctr", CONTAINERD, "images", "import", "-",
-    ];
+    // In one command, since each costs as much as the import itself. No option more: with
+    // `--digests` the kubelet names the archive, not the image.
+    let import = format!("ctr {CONTAINERD} images import - >&2 && ctr {CONTAINERD} images ls");
+    let arguments = ["exec", "-i", node, "sh", "-c", &import];
     let archives = missing.clone();
-    tool::feed("docker", &arguments, move |out| merge(&archives, out))
+    let listed = tool::feed("docker", &arguments, move |out| merge(&archives, out))
         .await
         .with_context(|| format!("node {node} does not take the images {}", names.join(", ")))?;
+    held = parse(&listed);
     // Containerd tells the kubelet's side of itself about a new image a moment later.
     for _ in 0..ASKED {
-        let held = self::held(node).await?;
-        if missing.iter().all(|image| is_held(&held, image)) {
-            return Ok(names);
+        if lacking(&held, &missing).is_empty() {
+            return Ok(held);
         }
+        held = self::held(node).await?;
     }
-    let held = self::held(node).await?;
-    let lost: Vec<&str> = missing
-        .iter()
-        .filter(|image| !is_held(&held, image))
-        .map(|image| image.name.as_str())
+    let lost: Vec<String> = lacking(&held, &missing)
+        .into_iter()
+        .map(|image| image.name)
         .collect();
+    if lost.is_empty() {
+        return Ok(held);
+    }
     bail!(
         "node {node} has imported {}, and does not hold it; `docker exec {node} ctr {CONTAINERD} images ls` shows what it holds",
         lost.join(", ")
     )
 }
 
-/// The images that a node holds: names, as containerd has them, and the digest of each one's
-/// manifest.
-async fn held(node: &str) -> anyhow::Result<BTreeMap<String, String>> {
+/// Those of the images that are not held.
+pub(super) fn lacking(held: &Held, images: &[Image]) -> Vec<Image> {
+    images
+        .iter()
+        .filter(|image| !is_held(held, image))
+        .cloned()
+        .collect()
+}
+
+/// Asks a node what it holds.
+pub(super) async fn held(node: &str) -> anyhow::Result<Held> {
     let listed = tool::output("docker", &["exec", node, "ctr", CONTAINERD, "images", "ls"]).await?;
     Ok(parse(&listed))
 }
 
 /// Reads the table of `ctr images ls`: name, type, digest, and the labels at the end.
-fn parse(listed: &str) -> BTreeMap<String, String> {
+fn parse(listed: &str) -> Held {
     let known = listed.lines().filter(|line| line.contains(KNOWN));
     known
         .filter_map(|line| {
@@ -75,7 +84,7 @@ fn parse(listed: &str) -> BTreeMap<String, String> {
 }
 
 /// Whether the kubelet will find the image by its name, and call it by its id.
-fn is_held(held: &BTreeMap<String, String>, image: &Image) -> bool {
+fn is_held(held: &Held, image: &Image) -> bool {
     let is = |name: &str| held.get(name) == Some(&image.manifest_digest);
     is(&format!("docker.io/library/{}", image.name)) && is(&image.id)
 }
@@ -143,6 +152,32 @@ fn append(
 
 /// Sends a signal to the first process of a container.
 pub(super) async fn signal(node: &str, container: &str, signal: i32) -> anyhow::Result<()> {
+    let (id, signal) = (id_of(container)?, signal.to_string());
+    let arguments = [
+        "exec", node, "ctr", CONTAINERD, "tasks", "kill", "--signal", &signal, id,
+    ];
+    tool::output("docker", &arguments).await.map(|_| ())
+}
+
+/// Kills the first processes of containers, in this order and by one call: nobody sees that some
+/// have ended and others not.
+pub(super) async fn kill(node: &str, containers: &[String]) -> anyhow::Result<()> {
+    let tasks = ["exec", node, "ctr", CONTAINERD, "tasks", "ls"];
+    let tasks = tool::output("docker", &tasks).await?;
+    let mut arguments = vec!["exec", node, "kill", "-KILL"];
+    for container in containers {
+        let id = id_of(container)?;
+        let pid = tasks.lines().find_map(|line| {
+            let mut words = line.split_whitespace();
+            (words.next() == Some(id)).then(|| words.next()).flatten()
+        });
+        arguments.push(pid.with_context(|| format!("container {id} does not run"))?);
+    }
+    tool::output("docker", &arguments).await.map(|_| ())
+}
+
+/// What containerd calls a container.
+fn id_of(container: &str) -> anyhow::Result<&str> {
     let id = container
         .strip_prefix("containerd://")
         .with_context(|| format!("`{container}` is not a container of containerd"))?;
@@ -150,11 +185,7 @@ pub(super) async fn signal(node: &str, container: &str, signal: i32) -> anyhow::
         !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric()),
         "`{container}` is not a container's id"
     );
-    let signal = signal.to_string();
-    let arguments = [
-        "exec", node, "ctr", CONTAINERD, "tasks", "kill", "--signal", &signal, id,
-    ];
-    tool::output("docker", &arguments).await.map(|_| ())
+    Ok(id)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod cluster;
 mod connection;
 mod follow;
 mod images;
+mod job;
 mod namespace;
 mod pulse;
 mod tool;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use k8s_openapi::List;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{self as core, Pod};
 use kube::api::{
     ApiResource, AttachParams, DeleteParams, DynamicObject, Patch, PatchParams, PostParams,
@@ -34,11 +36,12 @@ use tokio::time::Instant;
 use super::{Applied, Engine, EngineKind, Evidence, Pods, Target};
 use crate::image::Image;
 use crate::kubelet::runtime::Connection;
-use crate::manifest::pod::ConfigMap;
+use crate::manifest::pod::{self, ConfigMap};
 use crate::manifest::{Manifest, Object, PodSecurity};
 use cluster::Cluster;
+use images::Held;
 use namespace::Lease;
-use watch::Stage;
+use watch::{Stage, Started};
 
 /// As many events wait as this.
 const EVENTS: usize = 1024;
@@ -58,8 +61,8 @@ const EXEC: usize = 64 << 10;
 /// The engine whose word counts: the workbook's own kind cluster.
 pub struct Kind {
     cluster: Cluster,
-    /// The ids of the images that the node holds, as far as this engine has made sure.
-    held: Mutex<HashSet<String>>,
+    /// The images that the node holds, once it has been asked.
+    held: Arc<Mutex<Option<Held>>>,
 }
 
 impl Kind {
@@ -89,10 +92,11 @@ impl Kind {
 
     async fn of(cluster: Cluster) -> anyhow::Result<Self> {
         cluster.ready().await?;
-        Ok(Self {
-            cluster,
-            held: Mutex::default(),
-        })
+        // Asked while programs are compiled; who loads images waits for the answer.
+        let held = Arc::new(Mutex::new(None));
+        let (mut answer, node) = (held.clone().lock_owned().await, cluster.node.clone());
+        tokio::spawn(async move { *answer = images::held(&node).await.ok() });
+        Ok(Self { cluster, held })
     }
 }
 
@@ -111,18 +115,15 @@ impl Engine for Kind {
     }
 
     async fn load(&self, images: &[Image]) -> anyhow::Result<()> {
-        // Held while they are sent: runs side by side wait for one import and need none of their own.
+        // Locked while they are sent: runs side by side wait for one import and need none of
+        // their own.
         let mut held = self.held.lock().await;
-        let wanted: Vec<Image> = images
-            .iter()
-            .filter(|image| !held.contains(&image.id))
-            .cloned()
-            .collect();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        images::load(&self.cluster.node, &wanted).await?;
-        held.extend(wanted.into_iter().map(|image| image.id));
+        let node = &self.cluster.node;
+        let known = match held.take() {
+            Some(known) => known,
+            None => images::held(node).await?,
+        };
+        *held = Some(images::load(node, known, images).await?);
         Ok(())
     }
 
@@ -142,9 +143,10 @@ impl Engine for Kind {
             return Err(error);
         }
         let (sender, events) = mpsc::channel(EVENTS);
-        let stopping = value::Sender::new(false);
+        let stopping = value::Sender::new(HashSet::new());
+        let (ended, has_ended) = value::channel(HashSet::new());
         let missing = Arc::new(SyncMutex::new(Vec::new()));
-        let (started, has_started) = value::channel(HashSet::new());
+        let (started, has_started) = value::channel(Started::new());
         let started = Arc::new(started);
         let told = watch::Told::default();
         let stage = Stage {
@@ -153,6 +155,7 @@ impl Engine for Kind {
             begin: Instant::now(),
             events: sender,
             stopping: stopping.subscribe(),
+            ended: Arc::new(ended),
             missing: missing.clone(),
             started,
             told: told.clone(),
@@ -160,8 +163,9 @@ impl Engine for Kind {
         let mut work = JoinSet::new();
         let (at_work, over) = value::channel(());
         let pods = manifest.pods.clone();
+        let (newcomers, later) = mpsc::unbounded_channel();
         work.spawn(async move {
-            watch::watch(stage, pods).await;
+            watch::watch(stage, pods, later).await;
             drop(at_work);
         });
         let (silent, lost) = value::channel(None);
@@ -170,22 +174,15 @@ impl Engine for Kind {
             let why = pulse::silence(&asked, pulse::RHYTHM).await;
             silent.send_replace(Some(why));
         });
-        let graces = manifest.pods.iter().map(|pod| {
-            let grace = pod.spec.termination_grace_period_seconds;
-            grace.map_or(GRACE, Duration::from_secs)
-        });
         let pods = KindPods {
             cluster: self.cluster.clone(),
-            grace: graces.max().unwrap_or(GRACE),
-            names: manifest
-                .pods
-                .iter()
-                .map(|pod| pod.metadata.name.clone())
-                .collect(),
+            applied: SyncMutex::new(manifest.pods.iter().map(Known::from).collect()),
+            newcomers,
             lease: Arc::new(lease),
             removed: false.into(),
             started: has_started,
             stopping,
+            ended: has_ended,
             missing,
             told,
             lost,
@@ -207,16 +204,12 @@ impl Engine for Kind {
     }
 }
 
-/// Applies the objects of a manifest, the pods last: what they need is there when they start.
+/// Applies the objects of a manifest, the pods and what makes pods last: what they need is there
+/// when they start.
 async fn apply_all(client: &Client, manifest: &Manifest, namespace: &str) -> anyhow::Result<()> {
-    let pods = manifest
-        .objects
-        .iter()
-        .filter(|object| object.kind == "Pod");
-    let others = manifest
-        .objects
-        .iter()
-        .filter(|object| object.kind != "Pod");
+    let is_last = |object: &&Object| matches!(object.kind.as_str(), "Pod" | "Job");
+    let pods = manifest.objects.iter().filter(is_last);
+    let others = manifest.objects.iter().filter(|object| !is_last(object));
     for object in others.chain(pods) {
         let Object { kind, name, .. } = object;
         apply_one(client, object, namespace)
@@ -232,7 +225,10 @@ async fn apply_one(client: &Client, object: &Object, namespace: &str) -> anyhow:
         .split_once('/')
         .unwrap_or(("", &object.api_version));
     let kind = GroupVersionKind::gvk(group, version, &object.kind);
-    let resource = if matches!(object.kind.as_str(), "Pod" | "ConfigMap" | "Secret") {
+    let resource = if matches!(
+        object.kind.as_str(),
+        "Pod" | "ConfigMap" | "Secret" | "Service" | "Job"
+    ) {
         ApiResource::from_gvk(&kind)
     } else {
         let (resource, capabilities) = discovery::pinned_kind(client, &kind).await.context(
@@ -264,12 +260,16 @@ fn in_words(error: kube::Error) -> anyhow::Error {
 struct KindPods {
     cluster: Cluster,
     lease: Arc<Lease>,
-    names: Vec<String>,
-    /// How long the slowest pod has to end.
-    grace: Duration,
+    /// The pods that have been applied.
+    applied: SyncMutex<Vec<Known>>,
+    /// To whom pods are announced that are applied later.
+    newcomers: mpsc::UnboundedSender<pod::Pod>,
     /// The pods of which a container was started.
-    started: value::Receiver<HashSet<String>>,
-    stopping: value::Sender<bool>,
+    started: value::Receiver<Started>,
+    /// The pods that were told to end.
+    stopping: value::Sender<HashSet<String>>,
+    /// The pods that have ended, of which all is told.
+    ended: value::Receiver<HashSet<String>>,
     missing: Arc<SyncMutex<Vec<String>>>,
     /// The cluster's own events of this run.
     told: watch::Told,
@@ -280,6 +280,27 @@ struct KindPods {
     removed: AtomicBool,
     /// Watches the pods; ends with this.
     _work: JoinSet<()>,
+}
+
+/// What must be known of a pod to end it.
+#[derive(Clone)]
+struct Known {
+    /// What it is recorded under: its own name, or that of its Job.
+    name: String,
+    is_of_job: bool,
+    /// How long it has to end.
+    grace: Duration,
+}
+
+impl From<&pod::Pod> for Known {
+    fn from(pod: &pod::Pod) -> Self {
+        let grace = pod.spec.termination_grace_period_seconds;
+        Self {
+            name: pod.recorded_name().to_owned(),
+            is_of_job: pod.job.is_some(),
+            grace: grace.map_or(GRACE, Duration::from_secs),
+        }
+    }
 }
 
 impl Drop for KindPods {
@@ -296,14 +317,33 @@ impl Drop for KindPods {
 }
 
 impl KindPods {
+    fn applied(&self) -> Vec<Known> {
+        let applied = self.applied.lock();
+        applied.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until all is told of a pod that ends.
+    async fn end_of(&self, pod: &str) {
+        let mut ended = self.ended.clone();
+        // The sender lives until all pods have ended.
+        let _ = ended.wait_for(|ended| ended.contains(pod)).await;
+    }
+
     fn pods(&self) -> Api<Pod> {
         Api::namespaced(self.cluster.client.clone(), &self.lease.name)
+    }
+
+    /// What the cluster calls a pod. That of a Job is known when it has started.
+    fn own_name(&self, pod: &str) -> String {
+        let started = self.started.borrow();
+        started.get(pod).map_or(pod, String::as_str).to_owned()
     }
 
     /// The id of a container that runs.
     async fn running(&self, target: Target<'_>) -> anyhow::Result<String> {
         let Target { pod, container } = target;
-        let status = self.pods().get(pod).await.map_err(in_words)?.status;
+        let own_name = self.own_name(pod);
+        let status = self.pods().get(&own_name).await.map_err(in_words)?.status;
         let status = status.unwrap_or_default();
         let statuses = [status.init_container_statuses, status.container_statuses];
         let mut statuses = statuses.into_iter().flatten().flatten();
@@ -319,11 +359,28 @@ impl KindPods {
     /// Has a pod told to end. What it says until its end comes on the streams that are open: with
     /// the pod go its logs.
     async fn end(&self, pod: &str) -> kube::Result<()> {
-        let (pods, how) = (self.pods(), DeleteParams::default());
-        match persist(|| pods.delete(pod, &how)).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            ended => ended.map(|_| ()),
+        let pods = self.pods();
+        let known = self.applied();
+        if known
+            .iter()
+            .any(|known| known.name == pod && known.is_of_job)
+        {
+            // Nobody makes another pod of it, and when it is gone its own are.
+            let jobs = Api::<Job>::namespaced(self.cluster.client.clone(), &self.lease.name);
+            let how = DeleteParams::foreground();
+            let ended = persist(|| jobs.delete(pod, &how)).await;
+            return gone(ended.map(|_| ()));
         }
+        let how = DeleteParams::default();
+        gone(persist(|| pods.delete(pod, &how)).await.map(|_| ()))
+    }
+}
+
+/// What is gone already needs no end.
+fn gone(ended: kube::Result<()>) -> kube::Result<()> {
+    match ended {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        ended => ended,
     }
 }
 
@@ -352,7 +409,7 @@ impl Pods for KindPods {
         // A pod can be reached from its first start on.
         let mut started = self.started.clone();
         if started
-            .wait_for(|started| started.contains(pod))
+            .wait_for(|started| started.contains_key(pod))
             .await
             .is_err()
         {
@@ -361,7 +418,7 @@ impl Pods for KindPods {
                 "the pod has ended",
             ));
         }
-        connection::open(&self.pods(), pod, port).await
+        connection::open(&self.pods(), &self.own_name(pod), port).await
     }
 
     async fn exec(&self, target: Target<'_>, command: &[String]) -> anyhow::Result<(i32, Vec<u8>)> {
@@ -372,7 +429,8 @@ impl Pods for KindPods {
             .stderr(true)
             .max_stdout_buf_size(EXEC)
             .max_stderr_buf_size(EXEC);
-        let process = self.pods().exec(target.pod, command, &how).await;
+        let own_name = self.own_name(target.pod);
+        let process = self.pods().exec(&own_name, command, &how).await;
         let mut process = process.map_err(in_words)?;
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let status = process
@@ -417,9 +475,10 @@ impl Pods for KindPods {
 
     async fn replace_image(&self, target: Target<'_>, image: &str) -> anyhow::Result<()> {
         let Target { pod, container } = target;
+        let own_name = self.own_name(pod);
         let pods = self.pods();
         let spec = pods
-            .get(pod)
+            .get(&own_name)
             .await
             .map_err(in_words)?
             .spec
@@ -435,7 +494,7 @@ impl Pods for KindPods {
         };
         let patch = json!({"spec": {field: [{"name": container, "image": image}]}});
         let patched = pods
-            .patch(pod, &PatchParams::default(), &Patch::Strategic(patch))
+            .patch(&own_name, &PatchParams::default(), &Patch::Strategic(patch))
             .await;
         patched.map(|_| ()).map_err(in_words)
     }
@@ -457,12 +516,53 @@ impl Pods for KindPods {
         // The kubelet looks at a pod's volumes about once a minute, and when the pod changes.
         let touched =
             json!({"metadata": {"annotations": {"sidecar-workbook/config-map": version}}});
-        for pod in &self.names {
-            self.pods()
-                .patch(pod, &PatchParams::default(), &Patch::Merge(&touched))
-                .await
-                .map_err(in_words)?;
+        for Known { name, .. } in self.applied() {
+            let how = PatchParams::default();
+            let own_name = self.own_name(&name);
+            let patch = Patch::Merge(&touched);
+            let patched = self.pods().patch(&own_name, &how, &patch).await;
+            // Where it was deleted, it needs none.
+            gone(patched.map(|_| ())).map_err(in_words)?;
         }
+        Ok(())
+    }
+
+    async fn apply(&self, manifest: &Manifest) -> anyhow::Result<()> {
+        for pod in &manifest.pods {
+            let told = self.newcomers.send(pod.clone());
+            told.ok().context("all other pods have ended")?;
+            let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+            applied.push(Known::from(pod));
+        }
+        apply_all(&self.cluster.client, manifest, &self.lease.name).await
+    }
+
+    async fn delete(&self, pod: &str) -> anyhow::Result<()> {
+        let known = self.applied().into_iter().find(|known| known.name == pod);
+        let known = known.with_context(|| format!("there is no pod {pod}"))?;
+        self.stopping.send_modify(|stopping| {
+            stopping.insert(pod.to_owned());
+        });
+        self.end(pod).await.map_err(in_words)?;
+        let limit = known.grace + MARGIN;
+        let ended = tokio::time::timeout(limit, self.end_of(pod)).await;
+        ended.with_context(|| format!("it has not ended within {limit:?}"))
+    }
+
+    async fn kill(&self, pod: &str) -> anyhow::Result<()> {
+        let own_name = self.own_name(pod);
+        let status = self.pods().get(&own_name).await.map_err(in_words)?.status;
+        let status = status.unwrap_or_default();
+        // Whoever still sees a sidecar beside containers that have ended tells it to end, and it has
+        // ended by then. The other way round it would be started again.
+        let statuses = [status.container_statuses, status.init_container_statuses];
+        let running = statuses.into_iter().flatten().flatten().filter(|status| {
+            let state = status.state.as_ref();
+            state.is_some_and(|state| state.running.is_some())
+        });
+        let running = running.filter_map(|status| status.container_id);
+        images::kill(&self.cluster.node, &Vec::from_iter(running)).await?;
+        self.end_of(pod).await;
         Ok(())
     }
 
@@ -521,17 +621,24 @@ impl KindPods {
         // No event is written once the namespace is going: each pod has its first one before that.
         let mut told = self.told.subscribe();
         let of_each = told.wait_for(|events| {
-            let mut names = self.names.iter().map(Some);
-            names.all(|pod| {
+            let mut applied = self.applied().into_iter();
+            applied.all(|pod| {
                 let mut events = events.values();
-                events.any(|event| event.involved_object.name.as_ref() == pod)
+                events.any(|event| event.involved_object.name.as_ref() == Some(&pod.name))
             })
         });
         // They are evidence, and no part of the recording: a run is as good without.
         let _ = tokio::time::timeout(TELLING, of_each).await;
-        if !self.over_already() && !self.stopping.send_replace(true) {
+        let pods = self.applied();
+        let is_first = self.stopping.send_if_modified(|stopping| {
+            let before = stopping.len();
+            stopping.extend(pods.iter().map(|pod| pod.name.clone()));
+            stopping.len() > before
+        });
+        let grace = pods.iter().map(|pod| pod.grace).max().unwrap_or(GRACE);
+        if !self.over_already() && is_first {
             let mut trouble = None;
-            for pod in &self.names {
+            for pod in pods.iter().map(|pod| &pod.name) {
                 if let Err(error) = self.end(pod).await {
                     trouble = Some(format!(
                         "the end of pod {pod}, which cannot be told to end: {error}"
@@ -540,7 +647,7 @@ impl KindPods {
             }
             if let Some(trouble) = trouble {
                 self.lacks(trouble);
-            } else if tokio::time::timeout(self.grace + MARGIN, self.ended())
+            } else if tokio::time::timeout(grace + MARGIN, self.ended())
                 .await
                 .is_err()
             {

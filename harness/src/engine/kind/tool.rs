@@ -63,7 +63,8 @@ pub(super) async fn narrate(
     Ok(())
 }
 
-/// Runs a program to its end, and writes to its standard input what `write` gives.
+/// Runs a program to its end, writes to its standard input what `write` gives, and returns what it
+/// printed.
 ///
 /// # Errors
 ///
@@ -72,10 +73,10 @@ pub(super) async fn feed(
     program: &str,
     arguments: &[&str],
     write: impl FnOnce(&mut dyn io::Write) -> io::Result<()> + Send + 'static,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<String> {
     let mut child = command(program, arguments)
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| not_run(program, error))?;
@@ -92,7 +93,8 @@ pub(super) async fn feed(
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(failed(program, arguments, output.status, &said));
     }
-    written.with_context(|| format!("cannot write to `{program} {}`", arguments.join(" ")))
+    written.with_context(|| format!("cannot write to `{program} {}`", arguments.join(" ")))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// A program's input, for a thread that may wait.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{FutureExt, StreamExt};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{self as core, ContainerStateTerminated, ContainerStatus, Pod};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
@@ -12,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::follow::{End, Follower, Passed};
+use super::job::JobWatch;
 use crate::byte_string::ByteString;
 use crate::engine::{Change, Event, PodChange, What};
 use crate::manifest::pod::{self, PodSpec, Role};
@@ -26,10 +28,12 @@ pub(super) struct Stage {
     pub(super) namespace: String,
     pub(super) begin: Instant,
     pub(super) events: mpsc::Sender<Event>,
-    /// Whether the pods were told to end.
-    pub(super) stopping: watch::Receiver<bool>,
+    /// The pods that were told to end.
+    pub(super) stopping: watch::Receiver<HashSet<String>>,
+    /// The pods that have ended, of which all is told.
+    pub(super) ended: Arc<watch::Sender<HashSet<String>>>,
     /// The pods of which a container was started.
-    pub(super) started: Arc<watch::Sender<HashSet<String>>>,
+    pub(super) started: Arc<watch::Sender<Started>>,
     /// What the recording lacks.
     pub(super) missing: Arc<Mutex<Vec<String>>>,
     pub(super) told: Told,
@@ -38,82 +42,165 @@ pub(super) struct Stage {
 /// The cluster's own events, by name, each as it was told last.
 pub(super) type Told = Arc<watch::Sender<BTreeMap<String, core::Event>>>;
 
-/// News of a pod.
-enum News {
+/// The pods of which a container was started: what the cluster calls each, by the name that it is
+/// recorded under.
+pub(super) type Started = HashMap<String, String>;
+
+/// The label that says of which Job a pod is.
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+
+/// News of a pod, or of a Job and its pods.
+pub(super) enum News {
     Status(Box<Pod>),
-    Gone,
+    /// The pod of this name is no more.
+    Gone(String),
     Event(Box<core::Event>),
+    Job(Box<Job>),
+    JobGone,
 }
 
 /// Watches pods until all of them have ended and every line of theirs has been sent.
 ///
-/// Their names come first: nothing is lost that happens before the first of them is made.
-pub(super) async fn watch(stage: Stage, pods: Vec<pod::Pod>) {
+/// Their names come first: nothing is lost that happens before the first of them is made. So it is
+/// with `later`, the pods that are made while others run.
+pub(super) async fn watch(
+    stage: Stage,
+    pods: Vec<pod::Pod>,
+    mut later: mpsc::UnboundedReceiver<pod::Pod>,
+) {
     let mut actors = JoinSet::new();
     let mut news = HashMap::new();
-    for pod in pods {
+    let begin = |pod: pod::Pod, actors: &mut JoinSet<()>| {
         let (sender, receiver) = mpsc::unbounded_channel();
-        news.insert(pod.metadata.name.clone(), sender);
-        actors.spawn(PodWatch::new(stage.clone(), &pod).run(receiver));
-    }
-    let Stage {
-        client,
-        namespace,
-        told: known,
-        ..
-    } = stage;
-    let told = async {
-        let pods = Api::<Pod>::namespaced(client.clone(), &namespace);
-        let pods = watcher(pods, watcher::Config::default()).default_backoff();
-        let events = Api::<core::Event>::namespaced(client.clone(), &namespace);
-        let events = watcher(events, watcher::Config::default()).default_backoff();
-        let mut pods = std::pin::pin!(pods);
-        let mut events = std::pin::pin!(events);
-        loop {
-            // A watch that broke begins again by itself.
-            tokio::select! {
-                event = pods.next() => {
-                    let (pod, gone) = match event {
-                        Some(Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod))) => (pod, false),
-                        Some(Ok(watcher::Event::Delete(pod))) => (pod, true),
-                        _ => continue,
-                    };
-                    if let Some(sender) = news.get(&pod.name_any()) {
-                        // Who has ended no longer listens.
-                        let _ = sender.send(News::Status(Box::new(pod)));
-                        if gone {
-                            let _ = sender.send(News::Gone);
-                        }
-                    }
-                }
-                event = events.next() => {
-                    let Some(Ok(watcher::Event::Apply(mut event) | watcher::Event::InitApply(mut event))) = event else {
-                        continue;
-                    };
-                    // Who wrote which field is nobody's question.
-                    event.metadata.managed_fields = None;
-                    known.send_modify(|known| {
-                        known.insert(event.name_any(), event.clone());
-                    });
-                    let pod = event.involved_object.name.as_ref();
-                    if let Some(sender) = pod.and_then(|pod| news.get(pod)) {
-                        let _ = sender.send(News::Event(Box::new(event)));
-                    }
+        let name = pod.recorded_name().to_owned();
+        let inbox = Inbox {
+            news: receiver,
+            stopping: stage.stopping.clone(),
+            pod: name.clone(),
+            told: false,
+        };
+        let (stage, of) = (stage.clone(), name.clone());
+        actors.spawn(async move {
+            let ended = stage.ended.clone();
+            if pod.job.is_some() {
+                JobWatch::new(stage, pod).run(inbox).await;
+            } else {
+                let own_name = pod.metadata.name.clone();
+                PodWatch::new(stage, &pod, own_name).run(inbox).await;
+            }
+            ended.send_modify(|ended| {
+                ended.insert(of);
+            });
+        });
+        (name, sender)
+    };
+    news.extend(pods.into_iter().map(|pod| begin(pod, &mut actors)));
+    let pods = Api::<Pod>::namespaced(stage.client.clone(), &stage.namespace);
+    let pods = watcher(pods, watcher::Config::default()).default_backoff();
+    let jobs = Api::<Job>::namespaced(stage.client.clone(), &stage.namespace);
+    let jobs = watcher(jobs, watcher::Config::default()).default_backoff();
+    let events = Api::<core::Event>::namespaced(stage.client.clone(), &stage.namespace);
+    let events = watcher(events, watcher::Config::default()).default_backoff();
+    let mut pods = std::pin::pin!(pods);
+    let mut jobs = std::pin::pin!(jobs);
+    let mut events = std::pin::pin!(events);
+    loop {
+        // A watch that broke begins again by itself.
+        tokio::select! {
+            biased;
+            Some(pod) = later.recv() => news.extend([begin(pod, &mut actors)]),
+            event = pods.next() => {
+                let (pod, gone) = match event {
+                    Some(Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod))) => (pod, false),
+                    Some(Ok(watcher::Event::Delete(pod))) => (pod, true),
+                    _ => continue,
+                };
+                let name = pod.name_any();
+                let of = pod.labels().get(JOB_NAME).unwrap_or(&name).clone();
+                send(&news, &of, News::Status(Box::new(pod)));
+                if gone {
+                    send(&news, &of, News::Gone(name));
                 }
             }
+            event = jobs.next() => match event {
+                Some(Ok(watcher::Event::Apply(job) | watcher::Event::InitApply(job))) => {
+                    send(&news, &job.name_any(), News::Job(Box::new(job)));
+                }
+                Some(Ok(watcher::Event::Delete(job))) => {
+                    send(&news, &job.name_any(), News::JobGone);
+                }
+                _ => {}
+            },
+            event = events.next() => {
+                let Some(Ok(watcher::Event::Apply(mut event) | watcher::Event::InitApply(mut event))) = event else {
+                    continue;
+                };
+                // Who wrote which field is nobody's question.
+                event.metadata.managed_fields = None;
+                stage.told.send_modify(|known| {
+                    known.insert(event.name_any(), event.clone());
+                });
+                let about = event.involved_object.name.clone().unwrap_or_default();
+                // The pod of a Job is called by the Job's name, and a few letters.
+                let of = match about.rsplit_once('-') {
+                    Some((job, _)) if !news.contains_key(&about) => job,
+                    _ => &about,
+                };
+                send(&news, of, News::Event(Box::new(event)));
+            }
+            _ = actors.join_next() => if actors.is_empty() {
+                return;
+            },
         }
-    };
-    let ended = async { while actors.join_next().await.is_some() {} };
-    tokio::select! {
-        () = told => {}
-        () = ended => {}
+    }
+}
+
+/// Tells the one who watches a pod, or a Job.
+fn send(news: &HashMap<String, mpsc::UnboundedSender<News>>, to: &str, what: News) {
+    if let Some(sender) = news.get(to) {
+        // Who has ended no longer listens.
+        let _ = sender.send(what);
+    }
+}
+
+/// What comes to the one who watches a pod, or a Job.
+pub(super) struct Inbox {
+    news: mpsc::UnboundedReceiver<News>,
+    stopping: watch::Receiver<HashSet<String>>,
+    /// What the pod is recorded under.
+    pod: String,
+    /// The order to end has come.
+    pub(super) told: bool,
+}
+
+/// What can come.
+pub(super) enum Next {
+    News(News),
+    /// The order to end, which comes once.
+    Stop,
+}
+
+impl Inbox {
+    /// Waits for what comes next. News that is there already comes before the order to end.
+    pub(super) async fn next(&mut self) -> Option<Next> {
+        tokio::select! {
+            biased;
+            news = self.news.recv() => news.map(Next::News),
+            () = asked(&mut self.stopping, &self.pod), if !self.told => {
+                self.told = true;
+                Some(Next::Stop)
+            }
+        }
     }
 }
 
 /// A pod, as far as it has been told.
-struct PodWatch {
+pub(super) struct PodWatch {
     stage: Stage,
+    /// What it is recorded under.
     name: String,
+    /// What the cluster calls it.
+    own_name: String,
     spec: PodSpec,
     containers: Vec<ContainerWatch>,
     initialized: bool,
@@ -198,7 +285,7 @@ fn before(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
 }
 
 impl PodWatch {
-    fn new(stage: Stage, pod: &pod::Pod) -> Self {
+    pub(super) fn new(stage: Stage, pod: &pod::Pod, own_name: String) -> Self {
         let containers = pod.spec.all_containers().map(|(role, container)| {
             let probe = container.readiness_probe.as_ref();
             ContainerWatch {
@@ -213,7 +300,8 @@ impl PodWatch {
         });
         Self {
             stage,
-            name: pod.metadata.name.clone(),
+            name: pod.recorded_name().to_owned(),
+            own_name,
             containers: containers.collect(),
             spec: pod.spec.clone(),
             initialized: false,
@@ -222,31 +310,25 @@ impl PodWatch {
         }
     }
 
-    async fn run(mut self, mut news: mpsc::UnboundedReceiver<News>) {
-        let mut told = false;
-        let mut stopping = self.stage.stopping.clone();
-        loop {
-            let received = tokio::select! {
-                biased;
-                received = news.recv() => received,
-                () = asked(&mut stopping), if !told => {
-                    told = true;
-                    self.tell(PodChange::Stopping).await;
-                    continue;
-                }
-            };
-            match received {
-                None => return,
-                Some(News::Event(event)) => self.event(&event).await,
-                Some(News::Status(pod)) => {
+    async fn run(mut self, mut inbox: Inbox) {
+        while let Some(next) = inbox.next().await {
+            match next {
+                Next::Stop => self.tell(PodChange::Stopping).await,
+                Next::News(News::Event(event)) => self.event(&event).await,
+                Next::News(News::Status(pod)) => {
                     self.status(&pod).await;
-                    if self.is_over(&pod).await {
+                    if let Some(end) = end(&pod) {
+                        self.lost().await;
+                        if !self.is_stopping() {
+                            self.tell(end).await;
+                        }
                         return;
                     }
                 }
-                Some(News::Gone) => {
+                Next::News(News::Job(_) | News::JobGone) => {}
+                Next::News(News::Gone(_)) => {
                     self.lost().await;
-                    if !*self.stage.stopping.borrow() {
+                    if !self.is_stopping() {
                         let (reason, message) = (
                             "Deleted".to_owned(),
                             "the pod was removed from the cluster".to_owned(),
@@ -260,7 +342,7 @@ impl PodWatch {
     }
 
     /// Tells what is new in a status.
-    async fn status(&mut self, pod: &Pod) {
+    pub(super) async fn status(&mut self, pod: &Pod) {
         let Some(status) = &pod.status else { return };
         let statuses: BTreeMap<&str, &ContainerStatus> =
             [&status.init_container_statuses, &status.container_statuses]
@@ -391,15 +473,15 @@ impl PodWatch {
                 image: status.image_id.clone(),
             };
             self.tell_of(&name, change).await;
-            let pod = &self.name;
-            self.stage
-                .started
-                .send_if_modified(|started| started.insert(pod.clone()));
+            let (name, own_name) = (self.name.clone(), self.own_name.clone());
+            self.stage.started.send_if_modified(|started| {
+                started.insert(name, own_name.clone()).as_ref() != Some(&own_name)
+            });
         }
         let (end, receiver) = watch::channel(end);
         let follower = Follower {
             pods: Api::namespaced(self.stage.client.clone(), &self.stage.namespace),
-            pod: self.name.clone(),
+            pod: self.own_name.clone(),
             container: name.clone(),
             end: receiver,
             passed: Passed::default(),
@@ -473,7 +555,10 @@ impl PodWatch {
             .filter(|(reason, _)| !reason.is_empty() && !ORDINARY.contains(reason))
             // A busy kubelet has not heard yet of a ConfigMap or Secret; it tries again.
             .filter(|(_, message)| !message.contains("failed to sync "))
-            .map(|(reason, message)| (reason.to_owned(), message.to_owned()));
+            .map(|(reason, message)| {
+                let message = message.replace(&self.own_name, &self.name);
+                (reason.to_owned(), message)
+            });
         let container = &mut self.containers[index];
         if container.waits == waits || waits.is_none() {
             return;
@@ -524,7 +609,7 @@ impl PodWatch {
     }
 
     /// No container can start, for the same reason.
-    async fn all_wait(&mut self, reason: &str, message: &str) {
+    pub(super) async fn all_wait(&mut self, reason: &str, message: &str) {
         for index in 0..self.containers.len() {
             if self.containers[index].start.is_none() {
                 self.wait(index, Some((reason, message))).await;
@@ -533,7 +618,7 @@ impl PodWatch {
     }
 
     /// Tells what the cluster's events say that the status does not.
-    async fn event(&mut self, event: &core::Event) {
+    pub(super) async fn event(&mut self, event: &core::Event) {
         let count = event
             .series
             .as_ref()
@@ -599,29 +684,13 @@ impl PodWatch {
         }
     }
 
-    /// Tells how the pod ended, if it has.
-    async fn is_over(&mut self, pod: &Pod) -> bool {
-        let change = match phase(pod) {
-            Some("Succeeded") => PodChange::Succeeded,
-            Some("Failed") => {
-                let status = pod.status.as_ref();
-                let text = |field: Option<&String>| field.cloned().unwrap_or_default();
-                PodChange::Failed {
-                    reason: text(status.and_then(|status| status.reason.as_ref())),
-                    message: text(status.and_then(|status| status.message.as_ref())),
-                }
-            }
-            _ => return false,
-        };
-        self.lost().await;
-        if !*self.stage.stopping.borrow() {
-            self.tell(change).await;
-        }
-        true
+    /// Whether it was told to end.
+    fn is_stopping(&self) -> bool {
+        self.stage.stopping.borrow().contains(&self.name)
     }
 
     /// Ends what the cluster has never told the end of.
-    async fn lost(&mut self) {
+    pub(super) async fn lost(&mut self) {
         for index in 0..self.containers.len() {
             self.bury(index, None).await;
         }
@@ -675,10 +744,30 @@ fn lines(
     }
 }
 
-/// Waits until the pods are told to end.
-async fn asked(stopping: &mut watch::Receiver<bool>) {
-    if stopping.wait_for(|asked| *asked).await.is_err() {
+/// Waits until a pod is told to end.
+async fn asked(stopping: &mut watch::Receiver<HashSet<String>>, pod: &str) {
+    if stopping
+        .wait_for(|asked| asked.contains(pod))
+        .await
+        .is_err()
+    {
         std::future::pending().await
+    }
+}
+
+/// How a pod ended, if it has.
+pub(super) fn end(pod: &Pod) -> Option<PodChange> {
+    match phase(pod)? {
+        "Succeeded" => Some(PodChange::Succeeded),
+        "Failed" => {
+            let status = pod.status.as_ref();
+            let text = |field: Option<&String>| field.cloned().unwrap_or_default();
+            Some(PodChange::Failed {
+                reason: text(status.and_then(|status| status.reason.as_ref())),
+                message: text(status.and_then(|status| status.message.as_ref())),
+            })
+        }
+        _ => None,
     }
 }
 

@@ -1,5 +1,6 @@
-//! An engine that no longer learns what happens to its pods: the run ends, at once and with what
-//! is known, whatever it waited for.
+//! When an engine's news comes: never again, since it no longer learns what happens to its pods (the
+//! run ends, at once and with what is known, whatever it waited for), or before the answer to what
+//! caused it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io;
@@ -8,10 +9,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use harness::engine::{
-    Applied, Engine, EngineKind, Event, Evidence, PodChange, Pods, Target, What,
+    Applied, Change, Engine, EngineKind, Event, Evidence, PodChange, Pods, Target, What,
 };
 use harness::image::Image;
-use harness::manifest::pod::ConfigMap;
+use harness::manifest::pod::{ConfigMap, RestartPolicy};
 use harness::manifest::{Manifest, PodSecurity};
 use harness::run::{Outcome, Plan};
 use harness::scenario::Scenario;
@@ -23,8 +24,12 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(20);
 const WHY: &str = "the cable was cut";
 
-/// An engine that tells one event, and is cut off then.
-struct Cable;
+/// An engine that tells one event, and is cut off then; or that goes on, and is slow to answer.
+#[derive(Clone, Copy, PartialEq)]
+enum Cable {
+    Cut,
+    Slow,
+}
 
 #[async_trait]
 impl Engine for Cable {
@@ -57,7 +62,10 @@ impl Engine for Cable {
             what: What::Pod(PodChange::Initialized),
         };
         sender.try_send(event).unwrap();
-        let pods = Box::new(CutOff { events: sender });
+        let pods = Box::new(FarEnd {
+            cable: *self,
+            events: sender,
+        });
         Ok(Applied { pods, events })
     }
 
@@ -66,12 +74,13 @@ impl Engine for Cable {
     }
 }
 
-struct CutOff {
+struct FarEnd {
+    cable: Cable,
     events: mpsc::Sender<Event>,
 }
 
 #[async_trait]
-impl Pods for CutOff {
+impl Pods for FarEnd {
     async fn connect(
         &self,
         _pod: &str,
@@ -88,8 +97,27 @@ impl Pods for CutOff {
         std::future::pending().await
     }
 
-    async fn signal(&self, _target: Target<'_>, _signal: i32) -> anyhow::Result<()> {
-        std::future::pending().await
+    async fn signal(&self, target: Target<'_>, signal: i32) -> anyhow::Result<()> {
+        if self.cable == Cable::Cut {
+            std::future::pending().await
+        }
+        let change = Change::Ended {
+            exit_code: 128 + signal,
+            reason: "Error".to_owned(),
+            message: String::new(),
+        };
+        let event = Event {
+            at: Duration::ZERO,
+            pod: target.pod.to_owned(),
+            what: What::Container {
+                name: target.container.to_owned(),
+                change,
+            },
+        };
+        self.events.send(event).await.unwrap();
+        // It answers when this, too, has been taken.
+        drop(self.events.reserve().await);
+        Ok(())
     }
 
     async fn replace_image(&self, _target: Target<'_>, _image: &str) -> anyhow::Result<()> {
@@ -100,9 +128,24 @@ impl Pods for CutOff {
         std::future::pending().await
     }
 
+    async fn apply(&self, _manifest: &Manifest) -> anyhow::Result<()> {
+        std::future::pending().await
+    }
+
+    async fn delete(&self, _pod: &str) -> anyhow::Result<()> {
+        std::future::pending().await
+    }
+
+    async fn kill(&self, _pod: &str) -> anyhow::Result<()> {
+        std::future::pending().await
+    }
+
     async fn stop(&self) {}
 
     async fn lost(&self) -> String {
+        if self.cable == Cable::Slow {
+            std::future::pending().await
+        }
         // Its one event has been taken: there is room for another.
         drop(self.events.reserve().await);
         WHY.to_owned()
@@ -120,14 +163,15 @@ fn evidence() -> Evidence {
     }
 }
 
-fn plan(scenario: &str) -> Plan {
+/// A chapter's healthy run, by another scenario.
+fn plan(chapter: &str, scenario: &str) -> Plan {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let chapter = Workspace::at(root.to_owned())
-        .select("2")
+        .select(chapter)
         .unwrap()
         .remove(0);
     let mut plan = Plan::load(&chapter, "healthy").unwrap();
-    plan.scenario = Scenario::parse(&format!("shows = 'a loss'\n{scenario}")).unwrap();
+    plan.scenario = Scenario::parse(&format!("shows = 'what comes when'\n{scenario}")).unwrap();
     plan
 }
 
@@ -153,9 +197,9 @@ async fn a_run_ends_while_it_waits() {
         "[[step]]\nrequest = { port = 7878, times = 1 }",
     ] {
         let (_ask, interrupt) = watch::channel(false);
-        let plan = plan(scenario);
+        let plan = plan("2", scenario);
         let mut ignore = |_: &_| {};
-        let run = plan.run(&Cable, interrupt, &mut ignore);
+        let run = plan.run(&Cable::Cut, interrupt, &mut ignore);
         let outcome = timeout(PATIENCE, run).await.expect(scenario).unwrap();
         assert_lost(&outcome);
     }
@@ -164,10 +208,24 @@ async fn a_run_ends_while_it_waits() {
 #[tokio::test]
 async fn so_does_one_that_nobody_ends() {
     let (_ask, interrupt) = watch::channel(false);
-    let plan = plan("");
+    let plan = plan("2", "");
     let serve = |_| tokio::spawn(std::future::pending());
     let mut ignore = |_: &_| {};
-    let keep = plan.keep(&Cable, interrupt, &mut ignore, &serve);
+    let keep = plan.keep(&Cable::Cut, interrupt, &mut ignore, &serve);
     let outcome = timeout(PATIENCE, keep).await.expect("it ends").unwrap();
     assert_lost(&outcome);
+}
+
+#[tokio::test]
+async fn an_end_that_a_signal_caused_may_be_told_before_the_signal_is_answered() {
+    let (_ask, interrupt) = watch::channel(false);
+    let scenario = "[[step]]\nkill = { container = 'input-sidecar', signal = 'SIGKILL' }";
+    let mut plan = plan("2", scenario);
+    // It has ended for good: nothing that needs it could still succeed.
+    plan.manifest.pods[0].spec.restart_policy = RestartPolicy::Never;
+    let mut ignore = |_: &_| {};
+    let run = plan.run(&Cable::Slow, interrupt, &mut ignore);
+    let outcome = timeout(PATIENCE, run).await.unwrap().unwrap();
+    assert_eq!(outcome.failure, None);
+    assert_eq!(outcome.recording.events.len(), 2);
 }
