@@ -15,19 +15,13 @@ use axum::routing::get;
 use nix::errno::Errno;
 use nix::mqueue::{MQ_OFlag, MqAttr, mq_attr_member_t, mq_close, mq_open, mq_send, mq_unlink};
 use nix::sys::stat::Mode;
-use sidecar_kit::{optional_setting, setting, told_to_end};
+use sidecar_kit::{exit_code, optional_setting, setting, told_to_end};
 use tokio::net::TcpListener;
 use what_containers_share::{MESSAGE, NAMESPACES, TOKEN, files, identity, namespace};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match serve().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(serve().await)
 }
 
 // ANCHOR: serve

@@ -14,11 +14,16 @@ struct Webserver {
 
 impl Webserver {
     fn start(volumes: &Volumes, rotate_at: u64, keep: u64) -> Webserver {
+        Webserver::start_with_buffer(volumes, rotate_at, keep, 1)
+    }
+
+    fn start_with_buffer(volumes: &Volumes, rotate_at: u64, keep: u64, buffer: u64) -> Webserver {
         let settings = [
             ("LISTEN", OsString::from("127.0.0.1:0")),
             ("LOG_PATH", volumes.log().into()),
             ("ROTATE_AT", rotate_at.to_string().into()),
             ("KEEP", keep.to_string().into()),
+            ("BUFFER", buffer.to_string().into()),
         ];
         let program = Program::start(WEBSERVER, &settings);
         program.wait_until("the address", |printed| printed.ends_with(b"\n"));
@@ -84,6 +89,49 @@ fn the_log_is_rotated_by_size_and_the_last_few_are_kept() {
     webserver.get("/9");
     assert_eq!(read(volumes.log()), "GET /9 200\n");
     assert_eq!(read(volumes.rotated(1)), "GET /7 200\nGET /8 200\n");
+}
+
+#[test]
+fn a_buffer_is_written_when_it_is_full_and_at_an_orderly_end() {
+    let volumes = Volumes::new();
+    let read = || fs::read_to_string(volumes.log()).unwrap();
+    let webserver = Webserver::start_with_buffer(&volumes, 1 << 20, 3, 16);
+    webserver.get("/1");
+    assert_eq!(read(), "");
+    webserver.get("/2");
+    assert_eq!(read(), "GET /1 200\nGET /");
+    webserver.program.terminate();
+    assert_eq!(read(), "GET /1 200\nGET /2 200\n");
+}
+
+#[test]
+fn what_is_in_the_buffer_of_a_killed_app_is_lost_in_the_middle_of_a_line() {
+    let volumes = Volumes::new();
+    let webserver = Webserver::start_with_buffer(&volumes, 1 << 20, 3, 16);
+    for path in ["/1", "/2", "/3"] {
+        webserver.get(path);
+    }
+    webserver.program.kill();
+    let webserver = Webserver::start(&volumes, 1 << 20, 3);
+    webserver.get("/4");
+    webserver.program.terminate();
+    assert_eq!(
+        fs::read_to_string(volumes.log()).unwrap(),
+        "GET /1 200\nGET /2 200\nGET /3 200GET /4 200\n"
+    );
+}
+
+#[test]
+fn a_rotation_leaves_nothing_in_the_buffer() {
+    let volumes = Volumes::new();
+    let webserver = Webserver::start_with_buffer(&volumes, 25, 2, 16);
+    for path in ["/1", "/2", "/3"] {
+        webserver.get(path);
+    }
+    let rotated = fs::read_to_string(volumes.rotated(1)).unwrap();
+    assert_eq!(rotated, "GET /1 200\nGET /2 200\n");
+    webserver.program.terminate();
+    assert_eq!(fs::read_to_string(volumes.log()).unwrap(), "GET /3 200\n");
 }
 
 #[test]

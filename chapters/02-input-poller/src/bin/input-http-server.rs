@@ -7,19 +7,13 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use axum::routing::get;
-use sidecar_kit::{optional_setting, setting, told_to_end};
+use sidecar_kit::{exit_code, optional_setting, setting, told_to_end};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match serve().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(serve().await)
 }
 
 // ANCHOR: serve

@@ -1,13 +1,12 @@
 //! The sidecar: calls the app every `INTERVAL`, prints its answer, and outlives its troubles.
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::exit;
 use std::time::Duration;
 
 use reqwest::{Client, Url, redirect};
-use sidecar_kit::{setting, told_to_end};
+use sidecar_kit::{cause, setting, told_to_end};
 use tokio::time::sleep;
 
 /// The longest answer that is read, in bytes. An app gone wrong can send without end, and the
@@ -106,7 +105,7 @@ async fn call(client: &Client, app: &Url, timeout: Duration) -> Result<String, S
         if error.is_timeout() {
             format!("no answer within {timeout:?}")
         } else {
-            cause(&error)
+            cause(&error).to_string()
         }
     };
 
@@ -122,13 +121,5 @@ async fn call(client: &Client, app: &Url, timeout: Duration) -> Result<String, S
         }
     }
     String::from_utf8(body).map_err(|_| "an answer that is not UTF-8".to_owned())
-}
-
-/// What lies at the bottom of an error: `Connection refused`, not `error sending request`.
-fn cause(mut error: &dyn Error) -> String {
-    while let Some(deeper) = error.source() {
-        error = deeper;
-    }
-    error.to_string()
 }
 // ANCHOR_END: call

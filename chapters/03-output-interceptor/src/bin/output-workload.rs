@@ -1,14 +1,13 @@
 //! The app: calls a URL on `localhost` every `INTERVAL`, and prints the answer. That it is a
 //! sidecar which answers is nothing to it.
 
-use std::error::Error;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::exit;
 use std::time::Duration;
 
 use reqwest::header::{CONNECTION, DATE};
 use reqwest::{Client, Url};
-use sidecar_kit::{setting, told_to_end};
+use sidecar_kit::{cause, setting, told_to_end};
 use tokio::time::sleep;
 
 #[tokio::main(flavor = "current_thread")]
@@ -39,10 +38,11 @@ async fn main() {
 /// Calls the URL once, and prints the status, the headers that are the same each time, and the
 /// body; or says in a few words why there is nothing to print.
 async fn call(client: &Client, url: &Url) -> Result<(), String> {
-    let answer = client.get(url.clone()).send().await.map_err(cause)?;
+    let in_words = |error: reqwest::Error| cause(&error).to_string();
+    let answer = client.get(url.clone()).send().await.map_err(in_words)?;
     let status = answer.status();
     if !status.is_success() {
-        let why = answer.text().await.map_err(cause)?;
+        let why = answer.text().await.map_err(in_words)?;
         return Err(format!("{status}: {}", why.trim_end()));
     }
 
@@ -57,7 +57,7 @@ async fn call(client: &Client, url: &Url) -> Result<(), String> {
     for header in headers {
         println!("{header}");
     }
-    println!("{}", answer.text().await.map_err(cause)?.trim_end());
+    println!("{}", answer.text().await.map_err(in_words)?.trim_end());
     Ok(())
 }
 // ANCHOR_END: call
@@ -80,13 +80,4 @@ fn client(timeout: Duration) -> Client {
         )
         .build()
         .expect("a client without TLS needs nothing that could be missing")
-}
-
-/// What lies at the bottom of an error: `Connection refused`, not `error sending request`.
-fn cause(error: reqwest::Error) -> String {
-    let mut cause: &dyn Error = &error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }

@@ -5,7 +5,8 @@ use std::net::TcpStream;
 
 use sidecar_testing::{Signal, eventually};
 
-use crate::http::{Sidecar, Upstream};
+use crate::sidecar::Sidecar;
+use sidecar_testing::http::Upstream;
 
 #[test]
 fn finishes_what_is_under_way() {

@@ -1,8 +1,10 @@
-//! `sidecar-output` as a proxy: what passes through it, and in which form.
+//! A sidecar as a proxy: what passes through it, and in which form. Other chapters put their own
+//! through these tests too.
 
 use std::thread;
 
-use crate::http::{Sidecar, Upstream};
+use crate::sidecar::Sidecar;
+use sidecar_testing::http::{Server, Upstream};
 
 #[test]
 fn forwards_a_request_and_its_answer() {
@@ -18,7 +20,7 @@ fn forwards_a_request_and_its_answer() {
     assert_eq!(request.get("host"), Some(&*upstream.host()));
     assert_eq!(request.get("accept"), Some("text/plain"));
     assert_eq!(request.get("x-own"), Some("1"));
-    assert_eq!(request.get("via"), Some("1.1 sidecar-output"));
+    assert_eq!(request.get("via"), Some(Sidecar::VIA));
     assert_eq!(request.get("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(request.fields.len(), 5, "{request:#?}");
 
@@ -35,7 +37,7 @@ fn forwards_a_request_and_its_answer() {
         cookies.map(|(_, value)| &**value).collect::<Vec<_>>(),
         ["a", "b"]
     );
-    assert_eq!(answer.get("via"), Some("1.1 sidecar-output"));
+    assert_eq!(answer.get("via"), Some(Sidecar::VIA));
     assert_eq!(answer.get("content-length"), Some("4"));
     assert_eq!(body, "body");
 }
@@ -103,7 +105,7 @@ fn what_the_client_calls_a_hop_field_is_still_right() {
     let mut connection = upstream.accept();
     let (request, body) = connection.message();
     assert_eq!(request.get("host"), Some(&*upstream.host()));
-    assert_eq!(request.get("via"), Some("1.1 sidecar-output"));
+    assert_eq!(request.get("via"), Some(Sidecar::VIA));
     assert_eq!(request.get("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(body, "hi");
 }
@@ -120,9 +122,10 @@ fn adds_itself_to_the_way_that_a_message_has_come() {
     let mut connection = upstream.accept();
     let request = connection.head();
     assert_eq!(request.start, "GET / HTTP/1.1");
+    let as_1_0 = Sidecar::VIA.replace("1.1", "1.0");
     assert_eq!(
         request.get("via"),
-        Some("1.0 fred, 1.1 p.example.net, 1.0 sidecar-output")
+        Some(&*format!("1.0 fred, 1.1 p.example.net, {as_1_0}"))
     );
     assert_eq!(
         request.get("x-forwarded-for"),
@@ -132,7 +135,7 @@ fn adds_itself_to_the_way_that_a_message_has_come() {
     connection.send("HTTP/1.0 200 OK\r\nVia: 1.1 far\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(
         client.head().get("via"),
-        Some("1.1 far, 1.0 sidecar-output")
+        Some(&*format!("1.1 far, {as_1_0}"))
     );
 }
 
@@ -140,8 +143,10 @@ fn adds_itself_to_the_way_that_a_message_has_come() {
 fn a_request_that_comes_around_again_is_refused() {
     let upstream = Upstream::new();
     let sidecar = Sidecar::before(&upstream);
-    let mut client =
-        sidecar.send("GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 x, 1.1 sidecar-output\r\n\r\n");
+    let mut client = sidecar.send(format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 x, {}\r\n\r\n",
+        Sidecar::VIA
+    ));
 
     let (answer, body) = client.message();
     assert_eq!(answer.status(), "508 Loop Detected");
@@ -520,7 +525,7 @@ fn serves_many_at_once_but_not_without_bound() {
 
     eventually_files(&sidecar, 400);
     // All that have come so far are accepted before the next request is answered.
-    first.send("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n");
+    first.send("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n");
     first.message();
     assert!(
         sidecar.program.open_files() < 420,
@@ -529,7 +534,7 @@ fn serves_many_at_once_but_not_without_bound() {
     );
 }
 
-fn eventually_files(sidecar: &Sidecar, count: usize) {
+fn eventually_files(sidecar: &Server, count: usize) {
     sidecar_testing::eventually("the sidecar accepts the connections", || {
         (sidecar.program.open_files() >= count).then_some(())
     });

@@ -1,10 +1,11 @@
 //! `sidecar-output` where it answers itself.
 
 use std::net::TcpListener;
+use std::process::Command;
 
-use sidecar_testing::Program;
+use sidecar_testing::{Program, ReservedAddress};
 
-use crate::http::Sidecar;
+use crate::sidecar::Sidecar;
 
 #[test]
 fn answers_hello() {
@@ -113,4 +114,30 @@ fn an_upstream_that_cannot_be_is_one_line() {
         );
         assert_eq!(printed, [expected]);
     }
+}
+
+#[test]
+fn asks_itself_for_a_probe() {
+    let sidecar = Sidecar::start(&[]);
+    // It listens.
+    drop(sidecar.connect());
+    let probe = |address: &str, argument: &str| {
+        let mut probe = Command::new(env!("CARGO_BIN_EXE_sidecar-output"));
+        let output = probe.env("LISTEN", address).arg(argument).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    let answered = probe(&sidecar.address.to_string(), "probe");
+    assert_eq!(answered, (Some(0), String::new()));
+    assert_eq!(sidecar.program.line(), "receive a request");
+
+    let nobody = ReservedAddress::new();
+    let (code, said) = probe(&nobody.address.to_string(), "probe");
+    assert_eq!(code, Some(1));
+    assert!(said.starts_with("/hello does not answer: "), "{said}");
+    let (code, said) = probe(&nobody.address.to_string(), "prob");
+    assert_eq!(code, Some(2));
+    assert!(said.starts_with("\"prob\" is no command"), "{said}");
 }

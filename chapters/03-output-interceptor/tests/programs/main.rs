@@ -7,7 +7,7 @@ mod ending;
 mod failures;
 mod forwarding;
 mod hello;
-mod http;
 mod naive;
+mod sidecar;
 mod smuggling;
 mod workload;

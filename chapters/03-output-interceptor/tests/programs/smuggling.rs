@@ -1,7 +1,9 @@
 //! No message can be hidden in another one: whatever is unclear about where one ends is refused,
-//! or passed on in a form that is clear.
+//! or passed on in a form that is clear. Other chapters put their own sidecars through these tests
+//! too.
 
-use crate::http::{Sidecar, Upstream};
+use crate::sidecar::Sidecar;
+use sidecar_testing::http::Upstream;
 
 /// What a smuggler would like to get through.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";

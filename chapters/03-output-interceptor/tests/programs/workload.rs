@@ -2,7 +2,8 @@
 
 use sidecar_testing::{Program, ReservedAddress};
 
-use crate::http::{Sidecar, Upstream};
+use crate::sidecar::Sidecar;
+use sidecar_testing::http::Upstream;
 
 const WORKLOAD: &str = env!("CARGO_BIN_EXE_output-workload");
 
