@@ -66,8 +66,8 @@ pub(crate) async fn run(args: &BookArgs) -> anyhow::Result<Verdict> {
     }
 }
 
-#[cfg(feature = "book")]
-fn open(what: impl AsRef<std::ffi::OsStr>) -> anyhow::Result<()> {
+/// Opens a page in the browser.
+pub(crate) fn open(what: impl AsRef<std::ffi::OsStr>) -> anyhow::Result<()> {
     use anyhow::Context;
     let what = what.as_ref();
     opener::open(what).with_context(|| format!("no browser opens {}", what.display()))

@@ -120,14 +120,10 @@ mod with_client {
         let workspace = Workspace::find()?;
         for chapter in workspace.select(wanted)? {
             let phase = Phase::begin("build", false);
-            let (root, name, bar) = (
-                workspace.root().to_owned(),
-                chapter.name.clone(),
-                phase.bar(),
-            );
+            let bar = phase.bar();
             let built = tokio::task::spawn_blocking(move || {
                 let mut compiling = Compiling::new(bar);
-                harness::image::build(&root, &name, &mut |progress| compiling.show(progress))
+                chapter.build(&mut |progress| compiling.show(progress))
             });
             let images = built.await.context("the build has panicked")??;
             phase.end();

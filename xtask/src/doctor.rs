@@ -92,7 +92,7 @@ async fn sandbox() -> bool {
 fn fields(engine: EngineKind) -> String {
     let (supported, all) = harness::manifest::fields::supported(engine);
     format!(
-        "it refuses {} of the {all} fields of a Pod, a ConfigMap and a Secret, by name",
+        "it refuses {} of the {all} fields of a Pod and of what stands beside one in a manifest, by name",
         all - supported
     )
 }
@@ -109,7 +109,7 @@ fn docker() {
             "docker",
             &format!("Docker {version}; {}", fields(EngineKind::Docker)),
         ),
-        None => lacking("docker", "which the chapters can do without", &[NO_DOCKER]),
+        None => lacking("docker", "which most chapters can do without", &[NO_DOCKER]),
     }
 }
 
@@ -125,7 +125,7 @@ async fn kind() {
         };
         good("kind", &format!("{version}; {cluster}"));
     } else {
-        let what = "a real cluster, which the chapters can do without";
+        let what = "a real cluster, which most chapters can do without";
         lacking("kind", what, &lacks);
     }
 }

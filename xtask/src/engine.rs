@@ -8,7 +8,7 @@ use std::process::Command;
 use std::str::FromStr;
 
 use anstream::println;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use harness::engine::{Engine, EngineKind, RUN_LABEL, cluster_may_be_up};
 use harness::image::PACKAGE_LABEL;
 use harness::workspace::Workspace;
@@ -74,6 +74,27 @@ async fn best() -> anyhow::Result<Chosen> {
             why: "its cluster is up",
         });
     }
+    quickest().await
+}
+
+/// Opens the engine for an exercise: the one that was asked for, or the quickest.
+///
+/// A check changes the pod that it runs, and whoever learns waits for it: neither is for a cluster.
+pub(crate) async fn open_for_exercises(choice: Choice) -> anyhow::Result<Box<dyn Engine>> {
+    let engine = match choice {
+        Choice::Named(EngineKind::Kind) => bail!(
+            "exercises run in the sandbox or on Docker, not on kind: `--engine auto` takes the \
+             quickest that works here"
+        ),
+        Choice::Named(kind) => named(kind).await?,
+        Choice::Auto => quickest().await?.engine,
+    };
+    engine.sweep().await?;
+    Ok(engine)
+}
+
+/// What is quickest of what works here: clusters are slow to answer.
+async fn quickest() -> anyhow::Result<Chosen> {
     match sandbox().await {
         Ok(engine) => Ok(Chosen {
             engine,

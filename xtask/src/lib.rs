@@ -7,6 +7,8 @@ mod clean;
 mod cluster;
 mod doctor;
 mod engine;
+mod exercise;
+mod learn;
 mod list;
 mod report;
 mod test;
@@ -16,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use harness::engine::EngineKind;
+use harness::exercise::Seed;
 
 /// Runs the chapters of the sidecar workbook.
 ///
@@ -42,12 +45,62 @@ enum Command {
         #[arg(long, default_value = harness::workspace::HEALTHY)]
         scenario: String,
     },
-    /// Lists the chapters and their scenarios
+    /// Lists the chapters and their scenarios, and the exercises
     List {
         /// Print one JSON document
         #[arg(long)]
         json: bool,
     },
+    /// The exercises: shows one, and checks your answer whenever you save it
+    Learn {
+        #[command(flatten)]
+        of: Of,
+        #[command(flatten)]
+        on: On,
+    },
+    /// A pod that breaks: find out why, and mend it
+    Fault {
+        /// The chapter's number or name, or the number of a fault
+        chapter: String,
+        #[command(flatten)]
+        on: On,
+    },
+    /// Runs your answer to an exercise, and says what it lacks
+    Check {
+        #[command(flatten)]
+        of: Of,
+        #[command(flatten)]
+        on: On,
+        /// What chance decides, as an earlier check named it
+        #[arg(long)]
+        seed: Option<Seed>,
+    },
+    /// Gives a hint for an exercise
+    Hint {
+        #[command(flatten)]
+        of: Of,
+    },
+    /// Shows the solutions of an exercise
+    Solution {
+        #[command(flatten)]
+        of: Of,
+        /// Also if it is not solved yet
+        #[arg(long)]
+        really: bool,
+    },
+    /// Puts back what an exercise begins with
+    Reset {
+        #[command(flatten)]
+        of: Of,
+    },
+    /// Checks all your answers, and prints a summary in Markdown to hand in
+    Report {
+        #[command(flatten)]
+        on: On,
+    },
+    /// For who writes exercises
+    #[command(subcommand)]
+    Exercise(exercise::Command),
     /// Tells what this machine can run, and what would mend each lack
     Doctor,
     /// Runs all tests, then every scenario of every chapter
@@ -99,12 +152,29 @@ struct ChapterArgs {
     json: bool,
 }
 
+/// An exercise.
+#[derive(Args)]
+struct Of {
+    /// Its number or name; the first that is not solved, if it is left out
+    exercise: Option<String>,
+}
+
+/// Where the pods of exercises run.
+#[derive(Args, Clone, Copy)]
+struct On {
+    /// The engine: sandbox, docker, or auto for the quickest that works here
+    #[arg(long, env = "WORKBOOK_ENGINE", default_value = "auto")]
+    engine: engine::Choice,
+}
+
 /// What a command found.
 enum Verdict {
     /// All is as it should be.
     Good,
     /// Something differs from what was recorded.
     Bad,
+    /// This machine cannot tell.
+    NotHere,
 }
 
 /// Does what the command line says.
@@ -121,6 +191,7 @@ pub fn main() -> ExitCode {
     match run(cli.command) {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
         Ok(Verdict::Bad) => ExitCode::from(1),
+        Ok(Verdict::NotHere) => ExitCode::from(2),
         Err(error) => {
             report::error(&error);
             ExitCode::from(2)
@@ -136,6 +207,16 @@ fn run(command: Command) -> anyhow::Result<Verdict> {
         Command::Chapter(args) => runtime.block_on(chapter::run(&args)),
         Command::Manifest { chapter, scenario } => list::manifest(&chapter, &scenario),
         Command::List { json } => list::run(json),
+        Command::Learn { of, on } => runtime.block_on(learn::run(of.exercise.as_deref(), on)),
+        Command::Fault { chapter, on } => runtime.block_on(learn::fault(&chapter, on)),
+        Command::Check { of, on, seed } => {
+            runtime.block_on(learn::check(of.exercise.as_deref(), on, seed))
+        }
+        Command::Hint { of } => learn::hint(of.exercise.as_deref()),
+        Command::Solution { of, really } => learn::solution(of.exercise.as_deref(), really),
+        Command::Reset { of } => learn::reset(of.exercise.as_deref()),
+        Command::Report { on } => runtime.block_on(learn::summarise(on)),
+        Command::Exercise(command) => runtime.block_on(exercise::run(command)),
         Command::Cluster(command) => runtime.block_on(cluster::run(command)),
         Command::Doctor => runtime.block_on(doctor::run()),
         Command::Test { engine } => runtime.block_on(test::run(engine)),

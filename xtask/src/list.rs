@@ -39,6 +39,8 @@ pub(crate) fn run(as_json: bool) -> anyhow::Result<Verdict> {
     }
     if as_json {
         println!("{}", serde_json::to_string_pretty(&documents)?);
+    } else {
+        crate::learn::list(&workspace)?;
     }
     Ok(Verdict::Good)
 }

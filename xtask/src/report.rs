@@ -1,5 +1,6 @@
 //! What the commands say, and how it looks: in 80 columns, with colour where the terminal has it.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use anstyle::{AnsiColor, Style};
 use harness::diagnosis::Failure;
 use harness::engine::{Change, Event, PodChange, What};
 use harness::image::Progress;
+use harness::names;
 use harness::run::Plan;
 use harness::snapshot::Verdict;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -18,8 +20,8 @@ pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
-const ADDED: Style = AnsiColor::Green.on_default();
-const REMOVED: Style = AnsiColor::Red.on_default();
+pub(crate) const ADDED: Style = AnsiColor::Green.on_default();
+pub(crate) const REMOVED: Style = AnsiColor::Red.on_default();
 const CONTAINERS: [Style; 5] = [
     AnsiColor::Cyan.on_default(),
     AnsiColor::Magenta.on_default(),
@@ -28,14 +30,37 @@ const CONTAINERS: [Style; 5] = [
     AnsiColor::Green.on_default(),
 ];
 
+/// The width of the page, and the least that a terminal is taken to have.
 const COLUMNS: usize = 80;
+const FEWEST: usize = 20;
+
+/// How wide texts are: as the terminal, where there is one, and as the page at most.
+pub(crate) fn columns() -> usize {
+    size().map_or(COLUMNS, |(columns, _)| columns.clamp(FEWEST, COLUMNS))
+}
+
+/// How many rows the terminal has; none, where there is no terminal.
+pub(crate) fn rows() -> usize {
+    size().map_or(0, |(_, rows)| rows)
+}
+
+/// The columns and rows of the terminal, if there is one.
+fn size() -> Option<(usize, usize)> {
+    if !std::io::stdout().is_terminal() {
+        return None;
+    }
+    let (columns, rows) = crossterm::terminal::size().ok()?;
+    // One that does not know its width says 0.
+    (columns > 0).then_some((columns.into(), rows.into()))
+}
 
 /// Prints text after `lead`, which takes `indent` columns, wrapped to the width of the page.
 pub(crate) fn paragraph(lead: &str, indent: usize, text: &str) {
+    let columns = columns();
     let mut line = String::new();
     let mut lead = lead.to_owned();
     for word in text.split_whitespace() {
-        if !line.is_empty() && indent + line.chars().count() + 1 + word.chars().count() > COLUMNS {
+        if !line.is_empty() && indent + line.chars().count() + 1 + word.chars().count() > columns {
             println!("{lead}{line}");
             lead = " ".repeat(indent);
             line.clear();
@@ -195,10 +220,14 @@ pub(crate) fn fact(name: &str, what: &str) {
 /// Prints what happens in a run, as it happens.
 pub(crate) struct Events {
     containers: Vec<Watched>,
+    has_several_pods: bool,
     width: usize,
 }
 
 struct Watched {
+    pod: String,
+    container: String,
+    /// What tells it from all others.
     name: String,
     /// Without a readiness probe a container is ready as long as it runs, which is no news.
     tells_readiness: bool,
@@ -206,13 +235,15 @@ struct Watched {
 
 impl Events {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let containers = plan
-            .manifest
-            .pods
-            .iter()
-            .flat_map(|pod| pod.spec.all_containers());
-        let watched = containers.map(|(_, container)| Watched {
-            name: container.name.clone(),
+        let pods = plan.pods();
+        let containers = pods.iter().flat_map(|pod| {
+            let containers = pod.spec.all_containers();
+            containers.map(|(_, container)| (&pod.metadata.name, container))
+        });
+        let watched = containers.map(|(pod, container)| Watched {
+            pod: pod.clone(),
+            container: container.name.clone(),
+            name: names::of(pods.iter().copied(), pod, &container.name),
             tells_readiness: container.readiness_probe.is_some(),
         });
         let containers: Vec<_> = watched.collect();
@@ -221,19 +252,27 @@ impl Events {
             .map(|container| container.name.len())
             .max()
             .unwrap_or_default();
-        Self { containers, width }
+        Self {
+            containers,
+            has_several_pods: pods.len() > 1,
+            width,
+        }
     }
 
     pub(crate) fn print(&self, event: &Event) {
         let at = format!("{:>7.3}s", event.at.as_secs_f64());
         match &event.what {
             What::Pod(change) => {
+                let pod = match self.has_several_pods {
+                    true => format!("the pod {}", event.pod),
+                    false => "the pod".to_owned(),
+                };
                 let words = match change {
                     PodChange::Initialized | PodChange::Ready(_) => return,
-                    PodChange::Stopping => "the pod is told to end".to_owned(),
-                    PodChange::Succeeded => "the pod has succeeded".to_owned(),
+                    PodChange::Stopping => format!("{pod} is told to end"),
+                    PodChange::Succeeded => format!("{pod} has succeeded"),
                     PodChange::Failed { reason, message } => {
-                        format!("the pod has failed {reason} {message}")
+                        format!("{pod} has failed {reason} {message}")
                     }
                 };
                 println!("{DIM}{at} {words}{DIM:#}");
@@ -242,13 +281,14 @@ impl Events {
                 let place = self
                     .containers
                     .iter()
-                    .position(|container| container.name == *name)
+                    .position(|of| of.pod == event.pod && of.container == *name)
                     .unwrap_or_default();
                 let style = CONTAINERS[place % CONTAINERS.len()];
                 let tells_readiness = self
                     .containers
                     .get(place)
                     .is_some_and(|container| container.tells_readiness);
+                let name = self.containers.get(place).map_or(name, |of| &of.name);
                 let width = self.width;
                 match change {
                     Change::Line(line) => {

@@ -21,7 +21,7 @@ pub(crate) enum On {
     All,
 }
 
-/// Runs `cargo test`, then every scenario of every chapter on each engine.
+/// Runs `cargo test`, then every scenario of every chapter on each engine, and proves the exercises.
 pub(crate) async fn run(on: On) -> anyhow::Result<Verdict> {
     let all = on == On::All;
     let docker = all || engine::docker_version().is_some();
@@ -29,6 +29,7 @@ pub(crate) async fn run(on: On) -> anyhow::Result<Verdict> {
     let mut steps = vec![
         (EngineKind::Sandbox, vec!["test", "--workspace", "--quiet"]),
         (EngineKind::Sandbox, SCENARIOS.to_vec()),
+        (EngineKind::Sandbox, vec!["xtask", "exercise", "test"]),
     ];
     let mut left_out = Vec::new();
     // One set of features for each machine, so that what the tests need is compiled once.

@@ -41,10 +41,18 @@ pub(crate) enum Directive<'p> {
     Pod { of: Of<'p>, caption: &'p str },
     /// `{{#timeline CHAPTER SCENARIO caption}}`: the figure of a recording.
     Timeline { of: Of<'p>, caption: &'p str },
+    /// `{{#measured FILE caption}}`: a plot and a table of what a bench has measured.
+    Measured {
+        /// From the repository's root.
+        path: &'p str,
+        caption: &'p str,
+    },
     /// `{{#error MESSAGE}}`: messages of the workbook's own, one a line, `{}` where they vary.
     Error(Vec<&'p str>),
     /// `{{#chapters}}`: the list of chapters.
     Chapters,
+    /// `{{#exercises [CHAPTER]}}`: the exercises, or those of a chapter.
+    Exercises(Option<&'p str>),
     /// `{{#commands}}`: the help of each command.
     Commands,
     /// `{{#fields}}`: which engine supports which field of a manifest.
@@ -69,7 +77,7 @@ impl Display for Of<'_> {
 const FORMS: &str = "\
     {{#code PATH[:ANCHOR] caption}}, {{#output CHAPTER SCENARIO CONTAINER caption}}, \
     {{#run COMMAND}}, {{#typed FILE[:ANCHOR] caption}}, {{#pod CHAPTER SCENARIO caption}}, {{#timeline CHAPTER SCENARIO caption}}, \
-    {{#error MESSAGE}}, {{#chapters}}, {{#commands}}, {{#fields}}";
+    {{#measured FILE caption}}, {{#error MESSAGE}}, {{#chapters}}, {{#exercises [CHAPTER]}}, {{#commands}}, {{#fields}}";
 
 /// Divides a page into its parts. What is wrong is given with the number of its line.
 pub(crate) fn divide(page: &str) -> (Vec<Part<'_>>, Vec<(usize, String)>) {
@@ -172,7 +180,12 @@ fn parse(inner: &str) -> Result<Directive<'_>, String> {
             let (of, caption) = of(rest)?;
             Directive::Timeline { of, caption }
         }
+        "measured" => {
+            let (path, caption) = needed(name, rest)?;
+            Directive::Measured { path, caption }
+        }
         "chapters" if rest.is_empty() => Directive::Chapters,
+        "exercises" => Directive::Exercises((!rest.is_empty()).then_some(rest)),
         "commands" if rest.is_empty() => Directive::Commands,
         "fields" if rest.is_empty() => Directive::Fields,
         _ => return Err(format!("`{{{{#{inner}}}}}` is none of {FORMS}")),
@@ -243,6 +256,17 @@ mod tests {
             caption: "",
         };
         assert_eq!(parts[0], Part::Directive(1, look));
+    }
+
+    #[test]
+    fn what_was_measured_is_a_file() {
+        let (parts, problems) = divide("{{#measured a/b.json Side by side.}}\n");
+        assert_eq!(problems, []);
+        let measured = Directive::Measured {
+            path: "a/b.json",
+            caption: "Side by side.",
+        };
+        assert_eq!(parts[0], Part::Directive(1, measured));
     }
 
     #[test]

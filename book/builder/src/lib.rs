@@ -5,6 +5,7 @@ mod directive;
 mod highlight;
 mod links;
 mod listing;
+mod measured;
 mod page;
 mod pod;
 mod serve;

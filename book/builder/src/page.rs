@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, ensure};
 use harness::engine::EngineKind;
+use harness::exercise::Exercise;
 use harness::manifest::fields::{self, Support};
+use harness::measured::Measured;
 use harness::session;
 use harness::workspace::{Chapter, Workspace};
 use mdbook_core::utils::escape_html;
@@ -15,7 +17,7 @@ use mdbook_markdown::{MarkdownOptions, new_cmark_parser};
 
 use crate::directive::{Directive, Of, Part, divide};
 use crate::highlight::Highlighter;
-use crate::{CommandLine, listing, pod, timeline};
+use crate::{CommandLine, listing, measured, pod, timeline};
 
 /// What pages are made from, and what they have shown.
 pub(crate) struct Pages<'w> {
@@ -24,6 +26,12 @@ pub(crate) struct Pages<'w> {
     highlighter: Highlighter,
     /// By number.
     chapters: Vec<Chapter>,
+    /// By number.
+    exercises: Vec<Exercise>,
+    /// The chapters of the faults, one for each.
+    faults: Vec<u32>,
+    /// The chapters to whose exercises a page leads.
+    led_to: BTreeSet<u32>,
     /// Regions, as `path:name`.
     shown: BTreeSet<String>,
     problems: Vec<String>,
@@ -39,6 +47,9 @@ impl<'w> Pages<'w> {
             program,
             highlighter: Highlighter::new()?,
             chapters: workspace.chapters()?,
+            exercises: workspace.exercises()?,
+            faults: Vec::from_iter(workspace.faults()?.iter().map(|of| of.chapter.number)),
+            led_to: BTreeSet::new(),
             shown: BTreeSet::new(),
             problems: Vec::new(),
         })
@@ -50,6 +61,16 @@ impl<'w> Pages<'w> {
         let unused = regions.difference(&self.shown);
         self.problems
             .extend(unused.map(|region| format!("{region}: no page shows this region")));
+        for exercise in &self.exercises {
+            let chapter = exercise.chapter.number;
+            if !self.led_to.contains(&chapter) {
+                let (folder, page) = (&exercise.folder, exercise.chapter.page());
+                self.problems.push(format!(
+                    "exercises/{folder}: {} does not lead to it: {{{{#exercises {chapter}}}}} does",
+                    page.display()
+                ));
+            }
+        }
         Ok(self.problems)
     }
 
@@ -184,16 +205,24 @@ impl<'w> Pages<'w> {
             }
             Directive::Timeline { of, caption } => {
                 let chapter = self.chapter(of)?;
-                let manifest = chapter.manifest(of.scenario)?;
+                let pods = chapter.pods(of.scenario)?;
                 let recording = chapter.recording(of.scenario)?;
-                let drawn = timeline::draw(&recording, &manifest, number);
+                let drawn = timeline::draw(&recording, &pods, number);
                 figure("timeline", caption, &drawing(&drawn))
+            }
+            Directive::Measured { path, caption } => {
+                let measured = Measured::load(self.workspace.root(), path)?;
+                self.check_command(&measured.command)?;
+                let drawn = drawing(&measured::draw(&measured, number));
+                let content = format!("{drawn}\n\n{}", measured::table(&measured));
+                figure("measured", caption, &content)
             }
             Directive::Error(messages) => {
                 let said = messages.join("\n").replace("{}", "…");
                 figure("error", "", &plain(&said))
             }
             Directive::Chapters => self.chapter_links(),
+            Directive::Exercises(chapter) => self.exercises(*chapter)?,
             Directive::Commands => self.commands(),
             Directive::Fields => fields(),
         })
@@ -253,6 +282,46 @@ impl<'w> Pages<'w> {
         Ok(printed)
     }
 
+    /// A table of the exercises and faults, or of those of a chapter.
+    fn exercises(&mut self, chapter: Option<&str>) -> anyhow::Result<String> {
+        let none = || {
+            format!(
+                "there is no exercise of chapter {}",
+                chapter.unwrap_or_default()
+            )
+        };
+        let number = chapter
+            .map(str::parse::<u32>)
+            .transpose()
+            .with_context(none)?;
+        let is_meant = |of: &&Exercise| number.is_none_or(|number| number == of.chapter.number);
+        let meant = Vec::from_iter(self.exercises.iter().filter(is_meant));
+        ensure!(!meant.is_empty(), none());
+        let mut table = "| Exercise | To begin there |\n|---|---|\n".to_owned();
+        for exercise in meant {
+            let command = format!("cargo xtask learn {}", exercise.number);
+            self.check_command(&command)?;
+            let _ = writeln!(table, "| {} | `{command}` |", exercise.texts.title);
+        }
+        // A fault is not named: its name tells its cause.
+        for chapter in BTreeSet::from_iter(self.faults.iter().copied()) {
+            if number.is_some_and(|number| number != chapter) {
+                continue;
+            }
+            let command = format!("cargo xtask fault {chapter}");
+            self.check_command(&command)?;
+            let count = self.faults.iter().filter(|of| **of == chapter).count();
+            let pods = match count {
+                1 => "a pod breaks".to_owned(),
+                count => format!("{count} pods break"),
+            };
+            let what = format!("Chapter {chapter}: {pods}; find out why, and mend it");
+            let _ = writeln!(table, "| {what} | `{command}` |");
+        }
+        self.led_to.extend(number);
+        Ok(table)
+    }
+
     fn commands(&self) -> String {
         let mut text = String::new();
         for (command, help) in self.program.helps() {
@@ -310,35 +379,44 @@ fn language(path: &str) -> &str {
     path.rsplit_once('.').map_or("txt", |(_, end)| end)
 }
 
-/// Which engines support which fields: two tables, of what all support, and of what only a cluster
-/// does.
+/// Which engines support which fields: tables of what all support, of what Docker and a cluster do,
+/// and of what only a cluster does.
 fn fields() -> String {
     let head = "| Type | Fields |\n|---|---|\n";
-    let (mut all, mut cluster) = (head.to_owned(), head.to_owned());
+    let [mut all, mut docker, mut cluster] = [head; 3].map(ToOwned::to_owned);
     let mut whole = Vec::new();
+    let with_values = |name: &str, values: &[&str]| {
+        let values = values.iter().map(|value| match *value {
+            "" => "`\"\"`".to_owned(),
+            value => format!("`{value}`"),
+        });
+        match Vec::from_iter(values).join(" or ") {
+            values if values.is_empty() => format!("`{name}`"),
+            values => format!("`{name}` as {values}"),
+        }
+    };
     for (name, fields) in fields::table() {
-        let (mut by_all, mut by_cluster) = (Vec::new(), Vec::new());
+        let [mut by_all, mut by_docker, mut by_cluster] = [const { Vec::new() }; 3];
         for field in fields {
             match &field.support {
-                Support::All => by_all.push(format!("`{}`", field.name)),
-                Support::Only(values) => {
-                    let values = values.iter().map(|value| match *value {
-                        "" => "`\"\"`".to_owned(),
-                        value => format!("`{value}`"),
-                    });
-                    let values = Vec::from_iter(values).join(" or ");
-                    by_all.push(format!("`{}` as {values}", field.name));
-                }
-                Support::Cluster => by_cluster.push(format!("`{}`", field.name)),
+                Support::All => by_all.push(with_values(field.name, &[])),
+                Support::Only(values) => by_all.push(with_values(field.name, values)),
+                Support::Docker(values) => by_docker.push(with_values(field.name, values)),
+                Support::Cluster => by_cluster.push(with_values(field.name, &[])),
             }
         }
-        if by_all.is_empty() {
+        if by_all.is_empty() && by_docker.is_empty() {
             whole.push(format!("`{name}`"));
             continue;
         }
-        let _ = writeln!(all, "| `{name}` | {} |", by_all.join("; "));
-        if !by_cluster.is_empty() {
-            let _ = writeln!(cluster, "| `{name}` | {} |", by_cluster.join("; "));
+        for (table, fields) in [
+            (&mut all, by_all),
+            (&mut docker, by_docker),
+            (&mut cluster, by_cluster),
+        ] {
+            if !fields.is_empty() {
+                let _ = writeln!(table, "| `{name}` | {} |", fields.join("; "));
+            }
         }
     }
     let counts = EngineKind::ALL.map(|engine| {
@@ -348,6 +426,7 @@ fn fields() -> String {
     format!(
         "Of the fields that a manifest may have, {}.\n\n\
          ### Fields that all engines support\n\n{all}\n\
+         ### Fields that Docker and kind support\n\n{docker}\n\
          ### Fields that only kind supports\n\n{cluster}\n\
          All fields of these types, too: {}.\n",
         counts.join(", "),

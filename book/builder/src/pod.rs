@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use harness::manifest::Manifest;
 use harness::manifest::pod::{Container, Pod, Probe, Role, Volume};
+use harness::manifest::service::Service;
 use mdbook_core::utils::escape_html as escape;
 
 // All lengths are in units of the picture, which is as wide as a telephone shows it legibly.
@@ -137,8 +138,15 @@ pub(crate) fn narrow(text: &str, room: usize) -> String {
 pub(crate) fn draw(manifest: &Manifest, number: usize) -> String {
     let (mut svg, mut words) = (String::new(), String::new());
     let mut top = 1;
-    for pod in &manifest.pods {
-        top = draw_pod(pod, number, top, &mut svg, &mut words) + GAP;
+    for (names, pod) in groups(manifest) {
+        let title = match &names[..] {
+            [name] => format!("Pod {name}"),
+            names => format!("Pods {}", names.join(", ")),
+        };
+        top = draw_pod(pod, &title, number, top, &mut svg, &mut words) + GAP;
+    }
+    for service in &manifest.services {
+        top = draw_service(service, manifest, top, &mut svg, &mut words) + GAP;
     }
     let height = top - GAP + 1;
     let names: Vec<_> = manifest
@@ -154,8 +162,63 @@ pub(crate) fn draw(manifest: &Manifest, number: usize) -> String {
     )
 }
 
+/// The pods of a manifest, those together of which all is the same but the name.
+fn groups(manifest: &Manifest) -> Vec<(Vec<&str>, &Pod)> {
+    let specs = manifest
+        .objects
+        .iter()
+        .filter(|object| object.kind == "Pod")
+        .map(|object| &object.value["spec"]);
+    let mut groups: Vec<(Vec<&str>, &Pod, _)> = Vec::new();
+    for (pod, spec) in manifest.pods.iter().zip(specs) {
+        let name = &*pod.metadata.name;
+        match groups.iter_mut().find(|(_, _, of)| *of == spec) {
+            Some((names, ..)) => names.push(name),
+            None => groups.push((vec![name], pod, spec)),
+        }
+    }
+    groups
+        .into_iter()
+        .map(|(names, pod, _)| (names, pod))
+        .collect()
+}
+
+/// Draws a Service whose box begins at `top`. Returns where it ends.
+fn draw_service(
+    service: &Service,
+    manifest: &Manifest,
+    top: usize,
+    svg: &mut String,
+    words: &mut String,
+) -> usize {
+    let pods = manifest.pods.iter().map(|pod| &pod.metadata);
+    let pods = pods.filter(|pod| service.selects(pod));
+    let pods = Vec::from_iter(pods.map(|pod| &*pod.name)).join(", ");
+    let name = &service.metadata.name;
+    let (title, fact) = (format!("Service {name}"), format!("leads to {pods}"));
+    let _ = write!(words, "The {title} {fact}. ");
+    let mut block = Block {
+        top,
+        left: 1,
+        width: WIDTH - 2,
+        class: "volume",
+        rows: Vec::new(),
+    };
+    block.add("name", &title);
+    block.add("fact", &fact);
+    block.draw(svg);
+    block.bottom()
+}
+
 /// Draws a pod whose frame begins at `top`. Returns where it ends.
-fn draw_pod(pod: &Pod, number: usize, top: usize, svg: &mut String, words: &mut String) -> usize {
+fn draw_pod(
+    pod: &Pod,
+    title: &str,
+    number: usize,
+    top: usize,
+    svg: &mut String,
+    words: &mut String,
+) -> usize {
     let mut y = top + MARGIN + ROW + 4;
     let right = if pod.spec.volumes.is_empty() {
         WIDTH - MARGIN - 4
@@ -168,7 +231,7 @@ fn draw_pod(pod: &Pod, number: usize, top: usize, svg: &mut String, words: &mut 
         headings.push((*y + 10, text));
         *y += ROW + 2;
     };
-    let _ = write!(words, "The pod {}. ", pod.metadata.name);
+    let _ = write!(words, "{title}. ");
     if has_init {
         heading(&mut y, "init containers: one after the other");
     }
@@ -259,14 +322,13 @@ fn draw_pod(pod: &Pod, number: usize, top: usize, svg: &mut String, words: &mut 
         svg,
         r#"<rect class="frame" x="1" y="{top}" width="{width}" height="{height}" rx="8"/>"#
     );
-    let title = format!("Pod {}", pod.metadata.name);
     let _ = write!(
         svg,
         r#"<text class="title" x="{}" y="{}"{}>{}</text>"#,
         MARGIN + 2,
         top + MARGIN + 9,
-        narrow(&title, WIDTH - 2 * MARGIN - 4),
-        escape(&title)
+        narrow(title, WIDTH - 2 * MARGIN - 4),
+        escape(title)
     );
     for (y, heading) in headings {
         text(svg, "fact", LEFT, y, heading);
@@ -500,6 +562,26 @@ spec:
         assert_eq!(tracks.len(), 6, "{tracks:?}");
         let between = RIGHT + 1..VOLUME_LEFT;
         assert!(tracks.iter().all(|x| between.contains(x)), "{tracks:?}");
+    }
+
+    #[test]
+    fn pods_that_differ_by_name_alone_are_drawn_once() {
+        let crowd = MANIFEST.replace("name: crowd}", "name: crowd, labels: {a: b}}");
+        let twin = crowd.replace("name: crowd", "name: crowd-2");
+        let other = crowd.replace("name: crowd", "name: other");
+        let other = other.replace("7979/path", "7979/else");
+        let service = "
+apiVersion: v1
+kind: Service
+metadata: {name: all}
+spec: {clusterIP: None, selector: {a: b}}
+";
+        let manifest = parse(&format!("{crowd}---{twin}---{other}---{service}"));
+        let svg = draw(&manifest, 1);
+        assert!(svg.contains(">Pods crowd, crowd-2</text>"), "{svg}");
+        assert!(svg.contains(">Pod other</text>"), "{svg}");
+        assert_eq!(svg.matches(r#"class="frame""#).count(), 2, "{svg}");
+        assert!(svg.contains(">leads to crowd, crowd-2, other<"), "{svg}");
     }
 
     #[test]

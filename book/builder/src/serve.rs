@@ -18,7 +18,15 @@ use tower_http::services::ServeDir;
 use crate::{CommandLine, build_with};
 
 /// What the book is made from.
-const SOURCES: [&str; 5] = ["book", "chapters", "harness", "kit", "manifests"];
+const SOURCES: [&str; 7] = [
+    "book",
+    "chapters",
+    "exercises",
+    "faults",
+    "harness",
+    "kit",
+    "manifests",
+];
 
 /// Where a page learns that it was built again.
 const RELOAD: &str = "built-again";

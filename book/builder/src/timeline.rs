@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use harness::diagnosis::in_words;
 use harness::engine::{Change, Event, PodChange, What};
-use harness::manifest::Manifest;
 use harness::manifest::pod::Pod;
+use harness::names;
 use harness::recording::Recording;
 use mdbook_core::utils::escape_html as escape;
 
@@ -37,9 +37,9 @@ struct Lane<'r> {
 }
 
 impl Lane<'_> {
-    fn name(&self) -> String {
+    fn name(&self, pods: &[Pod]) -> String {
         match self.container {
-            Some(container) => container.to_owned(),
+            Some(container) => names::of(pods, self.pod, container),
             None => format!("Pod {}", self.pod),
         }
     }
@@ -54,17 +54,14 @@ struct Entry<'r> {
 }
 
 /// Draws a recording, as one line of HTML. `number` tells the figures of a page apart.
-pub(crate) fn draw(recording: &Recording, manifest: &Manifest, number: usize) -> String {
-    let containers = manifest
-        .pods
-        .iter()
-        .flat_map(|pod| pod.spec.all_containers());
-    let containers = Vec::from_iter(containers.map(|(_, container)| container));
-    let lanes = Vec::from_iter(manifest.pods.iter().flat_map(lanes));
+pub(crate) fn draw(recording: &Recording, pods: &[Pod], number: usize) -> String {
+    let lanes = Vec::from_iter(pods.iter().flat_map(lanes));
     // Without a readiness probe a container is ready as long as it runs, which is no news.
-    let tells_readiness = |name: &str| {
-        let of_name = containers.iter().find(|container| container.name == name);
-        of_name.is_some_and(|container| container.readiness_probe.is_some())
+    let tells_readiness = |pod: &str, name: &str| {
+        let pod = pods.iter().find(|of| of.metadata.name == pod);
+        let mut containers = pod.into_iter().flat_map(|pod| pod.spec.all_containers());
+        let container = containers.find(|(_, container)| container.name == name);
+        container.is_some_and(|(_, container)| container.readiness_probe.is_some())
     };
     let entries = recording.events.iter();
     let entries = Vec::from_iter(entries.filter_map(|event| entry(event, tells_readiness)));
@@ -84,7 +81,7 @@ pub(crate) fn draw(recording: &Recording, manifest: &Manifest, number: usize) ->
     let mut svg = axis(&scale, lanes.len());
     let mut top = AXIS;
     for lane in lanes {
-        let name = lane.name();
+        let name = lane.name(pods);
         let narrow = narrow(&name, (WIDTH - LEFT - RIGHT) as usize);
         let _ = write!(
             svg,
@@ -95,10 +92,11 @@ pub(crate) fn draw(recording: &Recording, manifest: &Manifest, number: usize) ->
         if lane.container.is_some() {
             states(&mut svg, &scale, recording, lane, end, top + BAR);
         }
-        marks(&mut svg, &scale, &entries, lane, number, top + BAR);
+        let of_lane = (lane, &*name);
+        marks(&mut svg, &scale, &entries, of_lane, number, top + BAR);
         top += LANE;
     }
-    let rows = log(&scale, &entries, number);
+    let rows = log(&scale, &entries, pods, number);
     format!(
         r#"<svg class="timeline" role="group" aria-label="{}" viewBox="0 0 {WIDTH} {top}" xmlns="http://www.w3.org/2000/svg">{svg}</svg><p class="legend">Pale bars: the container runs; strong ones: it is ready. Long marks: a change of state, short ones: a line that it printed. Each leads to its row.</p><div class="log" role="region" aria-label="The log of the run of {}" tabindex="0"><table><thead><tr><th>at</th><th>who</th><th>what</th></tr></thead><tbody>{rows}</tbody></table></div>"#,
         escape(&title),
@@ -117,12 +115,12 @@ fn lanes(pod: &Pod) -> impl Iterator<Item = Lane<'_>> {
         .map(move |container| Lane { pod, container })
 }
 
-fn entry<'r>(event: &'r Event, tells_readiness: impl Fn(&str) -> bool) -> Option<Entry<'r>> {
+fn entry<'r>(event: &'r Event, tells_readiness: impl Fn(&str, &str) -> bool) -> Option<Entry<'r>> {
     let (container, what, is_line) = match &event.what {
         What::Pod(change) => (None, pod_in_words(change), false),
         What::Container { name, change } => match change {
             Change::Line(line) => (Some(name.as_str()), line.text(), true),
-            Change::Ready(_) if !tells_readiness(name) => return None,
+            Change::Ready(_) if !tells_readiness(&event.pod, name) => return None,
             other => (Some(name.as_str()), in_words(other)?, false),
         },
     };
@@ -217,7 +215,9 @@ fn states(
     end: Duration,
     top: f64,
 ) {
-    let mut bar = |class: &str, from: &mut Option<Duration>, to: Duration| {
+    // How long a pale bar is turns out at its end, and the strong ones lie on it.
+    let mut strong = String::new();
+    let bar = |svg: &mut String, class: &str, from: &mut Option<Duration>, to: Duration| {
         if let Some(from) = from.take() {
             let (x, until) = (scale.x(from), scale.x(to));
             let width = ((until - x).max(1.0) * 100.0).round() / 100.0;
@@ -242,16 +242,17 @@ fn states(
         match change {
             Change::Started { .. } => running = Some(at),
             Change::Ready(true) => ready = ready.or(Some(at)),
-            Change::Ready(false) => bar("ready", &mut ready, at),
+            Change::Ready(false) => bar(&mut strong, "ready", &mut ready, at),
             Change::Ended { .. } => {
-                bar("running", &mut running, at);
-                bar("ready", &mut ready, at);
+                bar(svg, "running", &mut running, at);
+                bar(&mut strong, "ready", &mut ready, at);
             }
             Change::Waiting { .. } | Change::Unhealthy { .. } | Change::Line(_) => {}
         }
     }
-    bar("running", &mut running, end);
-    bar("ready", &mut ready, end);
+    bar(svg, "running", &mut running, end);
+    bar(&mut strong, "ready", &mut ready, end);
+    svg.push_str(&strong);
 }
 
 /// The marks of a lane, each a link to its row.
@@ -259,7 +260,7 @@ fn marks(
     svg: &mut String,
     scale: &Scale,
     entries: &[Entry<'_>],
-    lane: Lane<'_>,
+    (lane, name): (Lane<'_>, &str),
     number: usize,
     top: f64,
 ) {
@@ -293,8 +294,7 @@ fn marks(
                 top + up
             );
         }
-        let (time, what, lane) = (scale.words(first.at), escape(&first.what), lane.name());
-        let lane = escape(&lane);
+        let (time, what, lane) = (scale.words(first.at), escape(&first.what), escape(name));
         let more = match count - 1 {
             0 => String::new(),
             more => format!(", and {more} more"),
@@ -309,10 +309,10 @@ fn marks(
 }
 
 /// The rows of the log.
-fn log(scale: &Scale, entries: &[Entry<'_>], number: usize) -> String {
+fn log(scale: &Scale, entries: &[Entry<'_>], pods: &[Pod], number: usize) -> String {
     let mut rows = String::new();
     for (row, entry) in entries.iter().enumerate().take(ROWS) {
-        let (time, who) = (scale.words(entry.at), entry.lane.name());
+        let (time, who) = (scale.words(entry.at), entry.lane.name(pods));
         let who = escape(&who);
         let what = match (entry.is_line, escape(&entry.what)) {
             (true, line) => format!("<code>{line}</code>"),
@@ -333,6 +333,7 @@ fn log(scale: &Scale, entries: &[Entry<'_>], number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use harness::engine::EngineKind;
+    use harness::manifest::Manifest;
 
     use super::*;
 
@@ -360,7 +361,7 @@ spec:
                 },
             },
         }));
-        draw(&recording, &manifest, 1)
+        draw(&recording, &manifest.pods, 1)
     }
 
     fn started() -> Change {
@@ -389,6 +390,56 @@ spec:
     }
 
     #[test]
+    fn a_time_of_not_being_ready_is_seen_between_two_strong_bars() {
+        let ended = Change::Ended {
+            exit_code: 0,
+            reason: "Completed".to_owned(),
+            message: String::new(),
+        };
+        let html = figure(vec![
+            (0, Some("same"), started()),
+            (100, Some("same"), Change::Ready(true)),
+            (200, Some("same"), Change::Ready(false)),
+            (300, Some("same"), Change::Ready(true)),
+            (400, Some("same"), ended),
+        ]);
+        let bars = html.split(r#"<rect class=""#).skip(1);
+        let bars = bars.filter_map(|bar| bar.split('"').next());
+        let bars = bars.filter(|class| ["running", "ready"].contains(class));
+        // What is drawn later lies on top.
+        assert_eq!(
+            Vec::from_iter(bars),
+            ["running", "ready", "ready"],
+            "{html}"
+        );
+    }
+
+    #[test]
+    fn pods_whose_containers_have_one_name_are_told_apart() {
+        let other = MANIFEST.replace("name: same}\nspec", "name: twin}\nspec");
+        let manifest = format!("{MANIFEST}---{other}");
+        let manifest = Manifest::parse("two.yaml", &manifest).expect("a manifest");
+        let mut recording = Recording::new("01-same", "healthy", EngineKind::Docker);
+        recording.events = Vec::from_iter(["same", "twin"].map(|pod| Event {
+            at: Duration::from_millis(1),
+            pod: pod.to_owned(),
+            what: What::Container {
+                name: "other".to_owned(),
+                change: started(),
+            },
+        }));
+        let html = draw(&recording, &manifest.pods, 1);
+        for pod in ["same", "twin"] {
+            assert!(html.contains(&format!("<td>{pod}/other</td>")), "{html}");
+            assert!(
+                html.contains(&format!("1 ms, {pod}/other: started")),
+                "{html}"
+            );
+            assert!(html.contains(&format!(">Pod {pod}</text>")), "{html}");
+        }
+    }
+
+    #[test]
     fn lines_are_seen_beside_a_change_at_nearly_the_same_time() {
         let html = figure(vec![
             (0, Some("same"), started()),
@@ -408,7 +459,7 @@ spec:
         let manifest = MANIFEST.replace("name: same}", &format!("name: {name}}}"));
         let manifest = Manifest::parse("long.yaml", &manifest).expect("a manifest");
         let recording = Recording::new("01-long", "healthy", EngineKind::Sandbox);
-        let html = draw(&recording, &manifest, 1);
+        let html = draw(&recording, &manifest.pods, 1);
         assert_eq!(html.matches(r#"textLength="440""#).count(), 1, "{html}");
     }
 }

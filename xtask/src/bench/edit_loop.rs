@@ -3,21 +3,27 @@
 //!
 //! By hand means what a reader types who knows the tools: `cargo build --release` of the changed
 //! program, static, in the profile as cargo has it (the workbook's own is part of what is
-//! compared); `docker build`, from scratch and of that program's image alone; `kind load docker-image`; `kubectl apply` into a namespace that is
-//! there already; `kubectl wait` until the pod is ready; `kubectl logs --follow` until the lines are
-//! there; `kubectl delete`. The last waits until the pod is gone, as it does unless it is told
-//! otherwise, since the next `kubectl apply` needs the name, and the workbook's run does not end
-//! before its pod has either. What was typed once and stays is not counted: the namespace, the
-//! Dockerfile, the image of the program that did not change, the caches of cargo and kubectl.
+//! compared); `docker build`, from scratch and of that program's image alone; `kind load
+//! docker-image`; `kubectl apply` into a namespace that is there already; `kubectl wait` until the
+//! pod is ready; `kubectl logs --follow` until the lines are there; `kubectl delete`. The last
+//! waits until the pod is gone, as it does unless it is told otherwise, since the next `kubectl
+//! apply` needs the name, and the workbook's run does not end before its pod has either. What was
+//! typed once and stays is not counted: the namespace, the Dockerfile, the image of the program that
+//! did not change, the caches of cargo and kubectl.
 //!
 //! The workbook's side is `cargo xtask chapter`, as it is typed, with all that it does before and
 //! after: cargo's look at its own program, the namespace of its own, the comparison.
+//!
+//! The kubelet looks at its containers once a second, and what is deleted waits for that. A run that
+//! begins when another has ended would always meet the same moment of that second, a lucky one or
+//! not; so each begins at a moment that chance decides.
 //!
 //! Both work in a copy of the workbook, so that whatever ends this leaves the checkout as it was.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::process::{Command as Blocking, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -31,7 +37,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{find, median, version};
 use crate::Verdict;
@@ -56,6 +62,8 @@ const PHASES: [&str; 6] = [
     "logs",
     "delete",
 ];
+/// How often the kubelet asks the container runtime what has become of its containers.
+const KUBELET_LOOKS: Duration = Duration::from_secs(1);
 /// How long a command that was told to end may take to tidy up.
 const TIDY: Duration = Duration::from_secs(60);
 /// How long the cluster keeps the namespace of a bench that was killed, in seconds.
@@ -126,14 +134,25 @@ async fn compare(
     for round in 1..=rounds {
         progress(format!("round {round} of {rounds}: by hand"));
         checkout.change_line()?;
+        any_moment().await;
         times.by_hand.push(by_hand.round(&checkout, runner).await?);
         for (engine, times) in [("kind", &mut times.kind), ("sandbox", &mut times.sandbox)] {
             progress(format!("round {round} of {rounds}: {engine}"));
             checkout.change_line()?;
+            any_moment().await;
             times.push(checkout.workbook(runner, engine).await?);
         }
     }
     Ok(times)
+}
+
+/// Lets a part of the kubelet's second go by.
+async fn any_moment() {
+    let chance = RandomState::new().build_hasher().finish();
+    sleep(Duration::from_millis(
+        chance % KUBELET_LOOKS.as_millis() as u64,
+    ))
+    .await;
 }
 
 fn report(times: &Times, rounds: u32) {

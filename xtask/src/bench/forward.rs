@@ -1,10 +1,13 @@
-//! What it costs to forward a request: `sidecar-output` beside nginx and haproxy, each as one
-//! process that keeps its connections to one and the same upstream alive.
+//! What it costs to forward a request: each sidecar that does, beside nginx and haproxy doing the
+//! same [job](job::Job), each as one process that keeps its connections to one and the same
+//! upstream alive.
 //!
 //! Requests are sent at a fixed rate that saturates nobody, each at its moment whether or not
 //! those before it have been answered; its latency counts from then, the wait for a connection
 //! included. Processor time is
 //! what the kernel's scheduler has counted for the process, user and system together.
+
+mod job;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
@@ -19,6 +22,7 @@ use harness::workspace::Workspace;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self as client, SendRequest};
+use hyper::http::request::Builder;
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -28,11 +32,10 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use self::job::{JOBS, Job, Settings};
 use super::{find, median, processor_time, program_of_image, version};
 use crate::report::{BOLD, DIM};
 
-const CHAPTER: &str = "output-interceptor";
-const SIDECAR: &str = "sidecar-output";
 /// Connections of the load: each request takes one that is free.
 const CONNECTIONS: usize = 16;
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -40,12 +43,27 @@ const ANSWER: &[u8] =
     b"Hello from the upstream, which says as much as a small page of JSON would say.\n";
 
 /// One proxy under measurement.
-struct Proxy {
-    name: String,
+pub(super) struct Proxy {
+    pub(super) name: String,
     process: Child,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     /// Per round: processor time of a request, and median latency.
     rounds: Vec<(Duration, Duration)>,
+}
+
+impl Proxy {
+    /// The process's number.
+    pub(super) fn id(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+/// What is asked again and again, and what must be answered.
+#[derive(Clone, Copy)]
+pub(super) struct Call {
+    /// The request of this number.
+    pub(super) request: fn(usize) -> Builder,
+    pub(super) answer: &'static [u8],
 }
 
 impl Drop for Proxy {
@@ -61,47 +79,72 @@ impl Drop for Proxy {
     }
 }
 
-pub(super) async fn run(rate: u32, seconds: u32, rounds: u32) -> anyhow::Result<()> {
-    let scratch = tempfile::tempdir().context("cannot make a folder for the proxies")?;
-    let upstream = serve_upstream()?;
-    let mut proxies = vec![sidecar(scratch.path(), upstream)?];
-    let mut missing = Vec::new();
-    for (program, package, start) in [
-        ("nginx", "nginx-light", nginx as Start),
-        ("haproxy", "haproxy", haproxy as Start),
-    ] {
-        match find(program) {
-            Some(_) => proxies.push(start(scratch.path(), upstream)?),
-            None => missing.push(format!(
-                "{program} is not installed: sudo apt install {package}"
-            )),
+/// Measures all jobs, or that of one sidecar.
+pub(super) async fn run(
+    sidecar: Option<String>,
+    rate: u32,
+    seconds: u32,
+    rounds: u32,
+) -> anyhow::Result<()> {
+    let is_wanted = |job: &&Job| sidecar.as_ref().is_none_or(|name| job.sidecar == name);
+    let jobs: Vec<_> = JOBS.iter().filter(is_wanted).collect();
+    let names: Vec<_> = JOBS.iter().map(|job| job.sidecar).collect();
+    ensure!(
+        !jobs.is_empty(),
+        "no sidecar that forwards has this name; there are {}",
+        names.join(", ")
+    );
+    for job in jobs {
+        let proxies = measure(job, rate, seconds, rounds).await?;
+        println!(
+            "{BOLD}{} {rate} requests per second{BOLD:#}, median of {rounds} rounds of {seconds} s",
+            job.does
+        );
+        report(&proxies);
+    }
+    for (program, package) in [("nginx", "nginx-light"), ("haproxy", "haproxy")] {
+        if find(program).is_none() {
+            println!("  {DIM}{program} is not installed: sudo apt install {package}{DIM:#}");
         }
     }
+    Ok(())
+}
+
+/// Lets those who are installed do a job, and measures them.
+async fn measure(job: &Job, rate: u32, seconds: u32, rounds: u32) -> anyhow::Result<Vec<Proxy>> {
+    let scratch = tempfile::tempdir().context("cannot make a folder for the proxies")?;
+    let upstreams = (0..job.upstreams).map(|_| serve_upstream());
+    let upstreams = upstreams.collect::<anyhow::Result<Vec<_>>>()?;
+    let settings = (job.settings)(scratch.path(), &upstreams)?;
+    let mut proxies = vec![start_sidecar(job, scratch.path(), &settings, upstreams[0])?];
+    for (program, start) in [("nginx", nginx as Start), ("haproxy", haproxy as Start)] {
+        if find(program).is_some() {
+            proxies.push(start(job, scratch.path(), &upstreams)?);
+        }
+    }
+    let call = Call {
+        request: job.request,
+        answer: ANSWER,
+    };
     for proxy in &proxies {
-        wait_for(proxy).await?;
+        wait_for(&call, proxy).await?;
     }
     // They take turns, so that a slow moment of the machine falls on all of them.
     for _ in 0..rounds {
         for proxy in &mut proxies {
-            load(proxy.address, rate, WARM_UP).await?;
+            load(&call, proxy.address, rate, WARM_UP).await?;
             let before = processor_time(proxy.process.id())?;
-            let latencies = load(proxy.address, rate, Duration::from_secs(seconds.into())).await?;
+            let length = Duration::from_secs(seconds.into());
+            let latencies = load(&call, proxy.address, rate, length).await?;
             let used = processor_time(proxy.process.id())? - before;
             let each = used / u32::try_from(latencies.len()).unwrap_or(u32::MAX);
             proxy.rounds.push((each, median(latencies)));
         }
     }
-    report(&proxies, rate, seconds, rounds);
-    for line in missing {
-        println!("  {DIM}{line}{DIM:#}");
-    }
-    Ok(())
+    Ok(proxies)
 }
 
-fn report(proxies: &[Proxy], rate: u32, seconds: u32, rounds: u32) {
-    println!(
-        "{BOLD}forwarding {rate} requests per second{BOLD:#}, median of {rounds} rounds of {seconds} s"
-    );
+fn report(proxies: &[Proxy]) {
     println!(
         "  {:<16} {:>22} {:>16}",
         "", "CPU per 10,000", "median latency"
@@ -130,14 +173,18 @@ fn report(proxies: &[Proxy], rate: u32, seconds: u32, rounds: u32) {
     }
 }
 
-type Start = fn(&Path, SocketAddr) -> anyhow::Result<Proxy>;
+type Start = fn(&Job, &Path, &[SocketAddr]) -> anyhow::Result<Proxy>;
 
 /// A port that nobody has: whoever takes it first.
-fn free_address() -> anyhow::Result<SocketAddr> {
+pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(StdListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-fn start(name: String, command: &mut Command, address: SocketAddr) -> anyhow::Result<Proxy> {
+pub(super) fn start(
+    name: String,
+    command: &mut Command,
+    address: SocketAddr,
+) -> anyhow::Result<Proxy> {
     let process = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -152,19 +199,28 @@ fn start(name: String, command: &mut Command, address: SocketAddr) -> anyhow::Re
     })
 }
 
-fn sidecar(scratch: &Path, upstream: SocketAddr) -> anyhow::Result<Proxy> {
+fn start_sidecar(
+    job: &Job,
+    scratch: &Path,
+    settings: &Settings,
+    upstream: SocketAddr,
+) -> anyhow::Result<Proxy> {
     let address = free_address()?;
-    let mut command = Command::new(program_of_image(scratch, CHAPTER, SIDECAR)?);
+    let mut command = Command::new(program_of_image(scratch, job.chapter, job.sidecar)?);
     command
         .env_clear()
         .env("LISTEN", address.to_string())
-        .env("UPSTREAM", format!("http://{upstream}"));
-    start(SIDECAR.to_owned(), &mut command, address)
+        .env("UPSTREAM", format!("http://{upstream}"))
+        .envs(settings.variables.iter().cloned());
+    start(job.sidecar.to_owned(), &mut command, address)
 }
 
-fn nginx(scratch: &Path, upstream: SocketAddr) -> anyhow::Result<Proxy> {
+fn nginx(job: &Job, scratch: &Path, upstreams: &[SocketAddr]) -> anyhow::Result<Proxy> {
     let address = free_address()?;
     let folder = scratch.display();
+    let (http, location) = (job.nginx.http, job.nginx.location);
+    let servers = upstreams.iter().map(|server| format!("server {server}; "));
+    let servers = String::from_iter(servers);
     let file = scratch.join("nginx.conf");
     fs::write(
         &file,
@@ -172,9 +228,9 @@ fn nginx(scratch: &Path, upstream: SocketAddr) -> anyhow::Result<Proxy> {
             "daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr crit;\n\
              events {{ worker_connections 1024; }}\n\
              http {{ access_log off; keepalive_requests 1000000000; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n\
-             fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n\
-             upstream app {{ server {upstream}; keepalive 64; keepalive_requests 1000000000; }}\n\
-             server {{ listen {address}; location / {{ proxy_pass http://app; proxy_http_version 1.1;\n\
+             fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; {http}\n\
+             upstream app {{ least_conn; {servers}keepalive 64; keepalive_requests 1000000000; }}\n\
+             server {{ listen {address}; location / {{ {location} proxy_pass http://app; proxy_http_version 1.1;\n\
              proxy_set_header Connection \"\"; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }} }} }}\n"
         ),
     )?;
@@ -190,15 +246,23 @@ fn nginx(scratch: &Path, upstream: SocketAddr) -> anyhow::Result<Proxy> {
     )
 }
 
-fn haproxy(scratch: &Path, upstream: SocketAddr) -> anyhow::Result<Proxy> {
+fn haproxy(job: &Job, scratch: &Path, upstreams: &[SocketAddr]) -> anyhow::Result<Proxy> {
     let address = free_address()?;
+    let frontend: String = job
+        .haproxy
+        .iter()
+        .map(|line| format!("  {line}\n"))
+        .collect();
+    let servers = upstreams.iter().enumerate();
+    let servers = servers.map(|(number, server)| format!("  server app-{number} {server}\n"));
+    let servers = String::from_iter(servers);
     let file = scratch.join("haproxy.cfg");
     fs::write(
         &file,
         format!(
             "global\n  nbthread 1\ndefaults\n  mode http\n  option forwardfor\n  http-reuse always\n  timeout client 30s\n  \
-             timeout server 30s\n  timeout connect 5s\nfrontend front\n  bind {address}\n  default_backend app\nbackend app\n  \
-             server one {upstream}\n"
+             timeout server 30s\n  timeout connect 5s\nfrontend front\n  bind {address}\n{frontend}  default_backend app\nbackend app\n  \
+             balance leastconn\n{servers}"
         ),
     )?;
     let name = version("haproxy", "-v").and_then(|said| {
@@ -217,9 +281,9 @@ fn haproxy(scratch: &Path, upstream: SocketAddr) -> anyhow::Result<Proxy> {
 }
 
 /// Waits until a proxy brings an answer.
-async fn wait_for(proxy: &Proxy) -> anyhow::Result<()> {
+async fn wait_for(call: &Call, proxy: &Proxy) -> anyhow::Result<()> {
     let answers = async {
-        while load_once(proxy.address).await.is_err() {
+        while load_once(call, proxy.address).await.is_err() {
             // Nothing tells when a port will accept.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -229,12 +293,12 @@ async fn wait_for(proxy: &Proxy) -> anyhow::Result<()> {
         .with_context(|| format!("{} does not forward", proxy.name))
 }
 
-async fn load_once(address: SocketAddr) -> anyhow::Result<()> {
+async fn load_once(call: &Call, address: SocketAddr) -> anyhow::Result<()> {
     let mut sender = connect(address).await?;
-    ask(&mut sender, address).await
+    ask(&mut sender, call, 0, address).await
 }
 
-async fn connect(address: SocketAddr) -> anyhow::Result<SendRequest<Empty<Bytes>>> {
+pub(super) async fn connect(address: SocketAddr) -> anyhow::Result<SendRequest<Empty<Bytes>>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (sender, connection) = client::handshake(TokioIo::new(stream)).await?;
@@ -242,24 +306,32 @@ async fn connect(address: SocketAddr) -> anyhow::Result<SendRequest<Empty<Bytes>
     Ok(sender)
 }
 
-async fn ask(sender: &mut SendRequest<Empty<Bytes>>, address: SocketAddr) -> anyhow::Result<()> {
+async fn ask(
+    sender: &mut SendRequest<Empty<Bytes>>,
+    call: &Call,
+    number: usize,
+    address: SocketAddr,
+) -> anyhow::Result<()> {
     sender.ready().await?;
-    let request = Request::get("/page")
-        .header("host", address.to_string())
-        .body(Empty::new())?;
-    let response = sender.send_request(request).await?;
+    let request = (call.request)(number).header("host", address.to_string());
+    let response = sender.send_request(request.body(Empty::new())?).await?;
     ensure!(
         response.status() == 200,
         "the answer was {}",
         response.status()
     );
     let body = response.into_body().collect().await?.to_bytes();
-    ensure!(body == ANSWER, "the answer was another");
+    ensure!(body == call.answer, "the answer was another");
     Ok(())
 }
 
 /// Sends requests at a fixed rate, and returns how long each took from its moment on.
-async fn load(address: SocketAddr, rate: u32, length: Duration) -> anyhow::Result<Vec<Duration>> {
+pub(super) async fn load(
+    call: &Call,
+    address: SocketAddr,
+    rate: u32,
+    length: Duration,
+) -> anyhow::Result<Vec<Duration>> {
     let mut senders = Vec::new();
     for _ in 0..CONNECTIONS {
         senders.push(std::sync::Arc::new(Mutex::new(connect(address).await?)));
@@ -273,8 +345,9 @@ async fn load(address: SocketAddr, rate: u32, length: Duration) -> anyhow::Resul
         ticks.tick().await;
         let due = Instant::now();
         let sender = senders[number % CONNECTIONS].clone();
+        let call = *call;
         requests.spawn(async move {
-            ask(&mut *sender.lock().await, address).await?;
+            ask(&mut *sender.lock().await, &call, number, address).await?;
             anyhow::Ok(due.elapsed())
         });
     }
@@ -285,7 +358,7 @@ async fn load(address: SocketAddr, rate: u32, length: Duration) -> anyhow::Resul
     Ok(latencies)
 }
 
-/// An upstream in a thread of its own, the same for all.
+/// An upstream in a thread of its own, the same for all proxies.
 fn serve_upstream() -> anyhow::Result<SocketAddr> {
     let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;

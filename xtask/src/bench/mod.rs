@@ -3,7 +3,9 @@
 
 mod edit_loop;
 mod forward;
+mod overload;
 mod pod_start;
+mod sdk_or_sidecar;
 mod ship;
 
 use std::fs;
@@ -26,8 +28,10 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
     },
-    /// Processor time and latency of forwarding: sidecar-output, nginx and haproxy
+    /// Processor time and latency of sidecars that forward, and of nginx and haproxy doing the same
     Forward {
+        /// Only this sidecar, such as `rate-limiter`
+        sidecar: Option<String>,
         /// Requests per second
         #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
         rate: u32,
@@ -37,6 +41,27 @@ pub(crate) enum Bench {
         /// How often each takes its turn
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
+    },
+    /// Three times what an app can bear: its latency alone, and behind rate-limiter
+    Overload {
+        /// The length of each part
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+        seconds: u32,
+    },
+    /// One limiter, as an SDK in the app and as a sidecar beside it, and the app without either
+    SdkOrSidecar {
+        /// Requests per second
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+        rate: u32,
+        /// The length of a round
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        seconds: u32,
+        /// How often each takes its turn
+        #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// Write what was measured into the file that the book shows
+        #[arg(long)]
+        write: bool,
     },
     /// A burst of lines in a log file: sidecar-container and tail -F
     Ship {
@@ -61,13 +86,29 @@ pub(crate) async fn run(bench: Bench) -> anyhow::Result<Verdict> {
         Bench::PodStart { rounds } => pod_start::run(rounds).await?,
         Bench::Loop { rounds } => return edit_loop::run(rounds).await,
         Bench::Ship { lines, rounds } => ship::run(lines, rounds)?,
+        Bench::Overload { seconds } => {
+            if forward::optimised()? {
+                overload::run(seconds).await?;
+            }
+        }
+        Bench::SdkOrSidecar {
+            rate,
+            seconds,
+            rounds,
+            write,
+        } => {
+            if forward::optimised()? {
+                sdk_or_sidecar::run(rate, seconds, rounds, write).await?;
+            }
+        }
         Bench::Forward {
+            sidecar,
             rate,
             seconds,
             rounds,
         } => {
             if forward::optimised()? {
-                forward::run(rate, seconds, rounds).await?;
+                forward::run(sidecar, rate, seconds, rounds).await?;
             }
         }
     }
@@ -123,6 +164,12 @@ fn processor_time(process: u32) -> anyhow::Result<Duration> {
         }
     }
     Ok(total)
+}
+
+/// The time within which this share of them lies, of times that are in order.
+fn percentile(times: &[Duration], share: f64) -> Option<Duration> {
+    let index = (times.len() as f64 * share).ceil() as usize;
+    times.get(index.saturating_sub(1)).copied()
 }
 
 /// The middle one.

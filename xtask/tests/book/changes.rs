@@ -39,12 +39,19 @@ typed
 {{#output 2 healthy gone}}
 {{#pod 2 gone}}
 {{#typed book/typed/gone.console}}
+{{#measured chapters/gone.json What it measured.}}
+{{#exercises 99}}
 
 See {{#chapters}}
 
 It is simply there. [A page](gone.md) and [a heading](#gone).
 "
     });
+    change(
+        &copy,
+        "book/src/chapters/03-output-interceptor.md",
+        |page| page.replace("{{#exercises 3}}", ""),
+    );
     change(&copy, "kit/src/lib.rs", |text| {
         text + "// ANCHOR: unused\n// ANCHOR_END: unused\n"
     });
@@ -68,8 +75,10 @@ It is simply there. [A page](gone.md) and [a heading](#gone).
         (15, "cannot read the snapshot"),
         (16, "has no scenario `gone`"),
         (17, "cannot read book/typed/gone.console"),
-        (19, "a directive begins at the beginning of a line"),
-        (21, "say it without `simply`"),
+        (18, "cannot read chapters/gone.json"),
+        (19, "there is no exercise of chapter 99"),
+        (21, "a directive begins at the beginning of a line"),
+        (23, "say it without `simply`"),
     ] {
         let place = format!("{PAGE}:{}: ", lines + line);
         let told = said
@@ -79,6 +88,7 @@ It is simply there. [A page](gone.md) and [a heading](#gone).
     }
     for told in [
         "kit/src/lib.rs:unused: no page shows this region",
+        "03-output-interceptor.md does not lead to it: {{#exercises 3}} does",
         "02-input-poller.html links to gone.html: there is no such file",
         "02-input-poller.html links to #gone: that page has nothing of the id",
     ] {

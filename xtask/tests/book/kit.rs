@@ -50,6 +50,8 @@ pub(crate) fn copy() -> TempDir {
             "ls-files",
             "book",
             "chapters",
+            "exercises",
+            "faults",
             "harness",
             "kit",
             "manifests",
