@@ -44,6 +44,9 @@ pub struct Plan {
     pub later: BTreeMap<String, Manifest>,
     /// The images of the chapter.
     pub images: Vec<Image>,
+    /// Whether its pods are removed at once when someone asks it to end, since nobody wants to see
+    /// how they end.
+    pub discards: bool,
 }
 
 /// What came of a run.
@@ -97,6 +100,7 @@ impl Plan {
             manifest,
             later,
             images: Vec::new(),
+            discards: false,
         };
         plan.check_names()?;
         Ok(plan)
@@ -165,7 +169,7 @@ impl Plan {
     }
 
     /// Runs it. `observe` sees every event as it happens; when `interrupt` becomes true, the pod
-    /// is ended in order.
+    /// is ended in order, or removed if it `discards` it.
     ///
     /// # Errors
     ///
@@ -180,7 +184,8 @@ impl Plan {
         let mut conductor = self.start(engine, interrupt, observe).await?;
         let done = conductor.conduct().await;
         let interrupted = matches!(done, Err(Break::Interrupted));
-        conductor.finish().await;
+        let was_asked = *conductor.interrupt.borrow();
+        conductor.finish(was_asked && self.discards).await;
         let (recording, evidence) = (conductor.recording, conductor.evidence);
         let mut lost = None;
         let mut failure = match done {
@@ -246,7 +251,7 @@ impl Plan {
             // It holds the pods until it is gone.
             let _ = served.await;
         }
-        conductor.finish().await;
+        conductor.finish(false).await;
         Ok(Outcome {
             recording: conductor.recording,
             failure: None,
@@ -574,11 +579,17 @@ impl Conductor<'_> {
         self.over |= self.alive.is_empty();
     }
 
-    /// Ends the pods that have not ended by themselves, and records all that is still to come.
-    async fn finish(&mut self) {
+    /// Ends the pods that have not ended by themselves, in order or `at_once`, and records all that
+    /// is still to come.
+    async fn finish(&mut self, at_once: bool) {
         if let Some(pods) = self.pods.take() {
             {
-                let stop = pods.stop();
+                let stop = async {
+                    match at_once {
+                        true => pods.discard().await,
+                        false => pods.stop().await,
+                    }
+                };
                 tokio::pin!(stop);
                 loop {
                     tokio::select! {

@@ -25,7 +25,7 @@ pub struct Scenario {
     #[serde(default = "restricted")]
     pub pod_security: PodSecurity,
     /// When a run is given up that neither succeeds nor fails.
-    #[serde(default = "a_minute", deserialize_with = "duration")]
+    #[serde(default = "two_minutes", deserialize_with = "duration")]
     pub timeout: Duration,
     /// What is done, in this order.
     #[serde(default, rename = "step")]
@@ -46,8 +46,8 @@ fn restricted() -> PodSecurity {
     PodSecurity::Restricted
 }
 
-fn a_minute() -> Duration {
-    Duration::from_secs(60)
+fn two_minutes() -> Duration {
+    Duration::from_secs(120)
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

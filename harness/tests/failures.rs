@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use harness::diagnosis::Failure;
@@ -67,6 +68,7 @@ async fn run_manifest(chapter: &str, manifest: &str, steps: &str) -> anyhow::Res
         manifest: Manifest::parse("broken.yaml", manifest).unwrap(),
         later: BTreeMap::new(),
         images: images.await.unwrap().unwrap(),
+        discards: false,
     };
     let engine = sandbox().await;
     let (_ask, interrupt) = watch::channel(false);
@@ -200,6 +202,15 @@ async fn a_setting_that_cannot_be_understood() {
     assert_says(&failure, &["INTERVAL=\"soon\"", "15s or 50ms would do"]);
 }
 
+/// Five of these requests are more than a page of memory takes in a log.
+static TOO_MUCH: LazyLock<String> = LazyLock::new(|| {
+    let path = "long/".repeat(200);
+    format!(
+        "[[step]]\nrequest = {{ port = 8080, path = '/{path}', times = 20 }}\n\
+         [[step]]\nwait = {{ container = 'app', line = 'never' }}"
+    )
+});
+
 #[tokio::test]
 async fn a_full_volume_in_memory() {
     let app = container(
@@ -208,14 +219,13 @@ async fn a_full_volume_in_memory() {
         ", volumeMounts: [{name: logs, mountPath: /var/log/webserver}]",
     );
     // The web server goes on answering, so nothing but the time that the scenario gives tells.
-    let steps = "timeout = '5s'\n[[step]]\nrequest = { port = 8080, times = 1000 }\n\
-                 [[step]]\nwait = { container = 'app', line = 'never' }";
+    let steps = format!("timeout = '15s'\n{}", *TOO_MUCH);
     let volume = "{name: logs, emptyDir: {medium: Memory, sizeLimit: 4Ki}}";
-    let outcome = run("1", &app, volume, steps).await.unwrap();
+    let outcome = run("1", &app, volume, &steps).await.unwrap();
     assert_says(
         &outcome.failure.unwrap(),
         &[
-            "5s were over",
+            "15s were over",
             "cannot write to /var/log/webserver/access.log: No space left on device",
             "raise its `sizeLimit`",
         ],
@@ -229,10 +239,8 @@ async fn a_full_volume_on_disk() {
         "webserver",
         ", volumeMounts: [{name: logs, mountPath: /var/log/webserver}]",
     );
-    let steps = "[[step]]\nrequest = { port = 8080, times = 1000 }\n\
-                 [[step]]\nwait = { container = 'app', line = 'never' }";
     let volume = "{name: logs, emptyDir: {sizeLimit: 4Ki}}";
-    let outcome = run("1", &app, volume, steps).await.unwrap();
+    let outcome = run("1", &app, volume, &TOO_MUCH).await.unwrap();
     assert_says(
         &outcome.failure.unwrap(),
         &[

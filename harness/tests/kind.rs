@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// Nothing that a test waits for takes this long, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -215,7 +215,7 @@ async fn every_line_comes_once_across_restarts_and_as_its_bytes() {
     let long = "x".repeat(40_000);
     let spec = format!(
         "restartPolicy: OnFailure, containers: [
-          {{name: fails, ACTOR, args: [say, one, two, then, bytes, 'c3000a', then, say, {long}, then, exit, '3']}},
+          {{name: fails, ACTOR, args: [say, one, two, then, bytes, 'c3000a', then, say, {long}, then, linger, '2000', then, exit, '3']}},
           {{name: dies, ACTOR, args: [say, alive, then, stay]}}]"
     );
     let mut pod = pod(&spec).await;
@@ -341,10 +341,12 @@ fn plan(pod: &str, steps: &str, images: Vec<Image>) -> Plan {
     Plan {
         chapter,
         name: "broken".to_owned(),
-        scenario: Scenario::parse(&format!("shows = 'a failure'\n{steps}")).unwrap(),
+        scenario: Scenario::parse(&format!("shows = 'a failure'\ntimeout = '140s'\n{steps}"))
+            .unwrap(),
         manifest: Manifest::parse("broken.yaml", pod).unwrap(),
         later: BTreeMap::new(),
         images,
+        discards: false,
     }
 }
 

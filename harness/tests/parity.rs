@@ -20,11 +20,14 @@ use harness::run::Plan;
 use harness::scenario::Scenario;
 use harness::workspace::Workspace;
 use similar::TextDiff;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+/// As many cases are played at once: most of them wait for something.
+const SIDE_BY_SIDE: usize = 8;
+
 /// A name, a pod's spec with `ACTOR` for the image, further objects after `---`, manifests that steps
-/// apply after `=== NAME`, and the steps of a scenario. The pod has 4 s to end. A first line `JOB`
+/// apply after `=== NAME`, and the steps of a scenario. The pod has 60 s to end, of which one that listens to SIGTERM needs none. A first line `JOB`
 /// makes it the pod of a Job, with the fields behind it, between which `; ` stands.
 const CASES: &[(&str, &str, &str)] = &[
     (
@@ -45,7 +48,7 @@ wait = { pod = 'failed' }",
         "restartPolicy: OnFailure
 volumes: [{name: count, emptyDir: {}}]
 containers:
-- {name: fails, ACTOR, args: [say, again, then, turn, /count/turn, '1', '1', '0'], volumeMounts: [{name: count, mountPath: /count}]}",
+- {name: fails, ACTOR, args: [say, again, then, linger, '2000', then, turn, /count/turn, '1', '1', '0'], volumeMounts: [{name: count, mountPath: /count}]}",
         "[[step]]
 wait = { container = 'fails', state = 'started', times = 3 }
 [[step]]
@@ -112,7 +115,7 @@ wait = { pod = 'failed' }",
 restartPolicy: OnFailure
 volumes: [{name: count, emptyDir: {}}]
 containers:
-- {name: app, ACTOR, args: [turn, /count/turn, '3', '0'], volumeMounts: [{name: count, mountPath: /count}]}",
+- {name: app, ACTOR, args: [linger, '2000', then, turn, /count/turn, '3', '0'], volumeMounts: [{name: count, mountPath: /count}]}",
         "[[step]]
 wait = { pod = 'succeeded' }",
     ),
@@ -122,16 +125,16 @@ wait = { pod = 'succeeded' }",
         // listen to that.
         "JOB backoffLimit: 1
 restartPolicy: OnFailure
-terminationGracePeriodSeconds: 2
+terminationGracePeriodSeconds: 15
 volumes: [{name: count, emptyDir: {}}]
 containers:
-- {name: app, ACTOR, args: [turn, /count/turn, '3', then, say, again, then, stay], volumeMounts: [{name: count, mountPath: /count}]}",
+- {name: app, ACTOR, args: [linger, '2000', then, turn, /count/turn, '3', then, say, again, then, stay], volumeMounts: [{name: count, mountPath: /count}]}",
         "[[step]]
 wait = { pod = 'failed' }",
     ),
     (
         "a Job that does not end in time",
-        "JOB backoffLimit: 0; activeDeadlineSeconds: 5
+        "JOB backoffLimit: 0; activeDeadlineSeconds: 30
 restartPolicy: Never
 containers:
 - {name: app, ACTOR, args: [say, done]}
@@ -295,10 +298,10 @@ wait = { pod = 'succeeded' }",
         "what a probe can reach",
         "containers:
 - {name: everywhere, ACTOR, args: [serve, '0.0.0.0:8080', then, wait], readinessProbe: {httpGet: {port: 8080, path: /probe}, periodSeconds: 1, failureThreshold: 60}}
-- {name: inside, ACTOR, args: [serve, '127.0.0.1:8081', then, wait], readinessProbe: {httpGet: {port: 8081, path: /probe}, periodSeconds: 1, failureThreshold: 60}}
+- {name: inside, ACTOR, args: [serve, '127.0.0.1:8081', then, wait], readinessProbe: {httpGet: {port: 8081, path: /probe}, periodSeconds: 1, failureThreshold: 1000}}
 - {name: by-hand, ACTOR, args: [serve, '127.0.0.1:8082', then, wait], readinessProbe: {exec: {command: [/actor, connect, '127.0.0.1:8082']}, periodSeconds: 1, failureThreshold: 60}}
 - {name: socket, ACTOR, args: [serve, '0.0.0.0:8083', then, wait], readinessProbe: {tcpSocket: {port: 8083}, periodSeconds: 1, failureThreshold: 60}}
-- {name: broken, ACTOR, args: [serve, '0.0.0.0:8084', 404 Not Found, then, wait], readinessProbe: {httpGet: {port: 8084}, periodSeconds: 1, failureThreshold: 60}}
+- {name: broken, ACTOR, args: [serve, '0.0.0.0:8084', 404 Not Found, then, wait], readinessProbe: {httpGet: {port: 8084}, periodSeconds: 1, failureThreshold: 1000}}
 ",
         "[[step]]
 wait = { container = 'everywhere', state = 'ready' }
@@ -321,7 +324,8 @@ wait = { container = 'sick', line = 'up', times = 2 }",
     ),
     (
         "signals, and one container killed among others",
-        "containers:
+        "terminationGracePeriodSeconds: 4
+containers:
 - {name: killed, ACTOR, args: [say, up, then, stay]}
 - {name: told, ACTOR, args: [say, up, then, wait]}
 - {name: other, ACTOR, args: [say, up, then, wait]}",
@@ -349,9 +353,10 @@ wait = { pod = 'failed' }",
     ),
     (
         "several pods, and the names of Services",
-        "containers:
+        "initContainers:
+- {name: app, ACTOR, restartPolicy: Always, args: [serve, '0.0.0.0:8081', then, wait], startupProbe: {tcpSocket: {port: 8081}, periodSeconds: 1, failureThreshold: 60}}
+containers:
 - {name: client, ACTOR, args: [resolve, peers, '1', then, get, 'peers:8080', /a, then, resolve, everyone, '2', then, get, 'pod:8081', /b, then, resolve, peers, '2', then, say, 'two are there', then, resolve, peers, '1', then, say, 'one is deleted', then, resolve, peers, '0', then, say, 'the other is killed', then, wait]}
-- {name: app, ACTOR, args: [serve, '0.0.0.0:8081', then, wait]}
 ---
 apiVersion: v1
 kind: Service
@@ -372,7 +377,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: one, labels: {role: peer}}
 spec:
-  terminationGracePeriodSeconds: 4
+  terminationGracePeriodSeconds: 60
   initContainers: [{name: sidecar, ACTOR, restartPolicy: Always, args: [say, up, then, wait], lifecycle: {preStop: {sleep: {seconds: 1}}}}]
   containers: [{name: app, ACTOR, args: [serve, '0.0.0.0:8080', then, wait], readinessProbe: {httpGet: {port: 8080, path: /probe}, periodSeconds: 1, failureThreshold: 60}}]
 ---
@@ -380,7 +385,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: unready, labels: {role: peer}}
 spec:
-  terminationGracePeriodSeconds: 4
+  terminationGracePeriodSeconds: 60
   containers: [{name: app, ACTOR, args: [serve, '0.0.0.0:8080', then, wait], readinessProbe: {exec: {command: [/actor, exit, '1']}, periodSeconds: 1}}]
 === two
 apiVersion: v1
@@ -423,7 +428,7 @@ fn plan(name: &str, spec: &str, steps: &str, images: &[Image]) -> Plan {
     let grace = if spec.contains("terminationGracePeriodSeconds") {
         ""
     } else {
-        "terminationGracePeriodSeconds: 4\n"
+        "terminationGracePeriodSeconds: 60\n"
     };
     let spec = spec.replace("\n  ACTOR\n", block).replace("ACTOR", image);
     let objects = objects.replace("ACTOR", image);
@@ -457,6 +462,7 @@ fn plan(name: &str, spec: &str, steps: &str, images: &[Image]) -> Plan {
             .unwrap_or_else(|problems| panic!("{name}: {problems}\n{text}")),
         later: later.collect(),
         images: images.to_vec(),
+        discards: false,
     }
 }
 
@@ -468,6 +474,9 @@ async fn play(plan: &Plan, engine: &dyn Engine) -> String {
     let mut story = String::new();
     if let Some(failure) = &outcome.failure {
         writeln!(story, "failed: {failure}").unwrap();
+    }
+    for lack in outcome.lost.iter().chain(&outcome.recording.incomplete) {
+        writeln!(story, "lacks: {lack}").unwrap();
     }
     let has_probes = plan.manifest.text.contains("readinessProbe");
     let has_probes = has_probes && plan.pods().len() == 1;
@@ -535,14 +544,15 @@ async fn every_engine_does_what_a_cluster_does() {
     } else {
         others.push(Arc::new(sandbox));
     }
-    let mut cases = JoinSet::new();
+    let (mut cases, turns) = (JoinSet::new(), Arc::new(Semaphore::new(SIDE_BY_SIDE)));
     // `PARITY=several` plays only the cases with that in their names.
     let wanted = std::env::var("PARITY").unwrap_or_default();
     let wanted = CASES.iter().filter(|(name, ..)| name.contains(&wanted));
     for (name, spec, steps) in wanted {
         let plan = plan(name, spec, steps, &images);
-        let (kind, others) = (kind.clone(), others.clone());
+        let (kind, others, turns) = (kind.clone(), others.clone(), turns.clone());
         cases.spawn(async move {
+            let _turn = turns.acquire().await;
             let there = play(&plan, kind.as_ref()).await;
             let mut differences = String::new();
             for engine in others {

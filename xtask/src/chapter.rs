@@ -24,7 +24,7 @@ use crate::{ChapterArgs, Verdict};
 
 /// As many runs as this go on at once; the others wait for their turn. With more of them, a small
 /// machine would be so busy that each is near its `timeout`.
-const SIDE_BY_SIDE: usize = 16;
+const SIDE_BY_SIDE: usize = 10;
 
 /// Runs what the command line names.
 pub(crate) async fn run(args: &ChapterArgs) -> anyhow::Result<Verdict> {

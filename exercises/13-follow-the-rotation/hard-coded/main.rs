@@ -4,7 +4,7 @@ use sidecar_kit::told_to_end;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    for line in ["early", "early", "before", "before", "before", "after"] {
+    for line in ["first", "second", "third", "before", "before", "after"] {
         println!("GET /{line} 200");
     }
     told_to_end().await;

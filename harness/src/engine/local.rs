@@ -325,6 +325,18 @@ impl Pods for LocalPods {
         self.node.end().await;
     }
 
+    async fn discard(&self) {
+        let mut ends = JoinSet::new();
+        for pod in self.all() {
+            ends.spawn(async move {
+                pod.kubelet.leave();
+                pod.runtime.end().await;
+            });
+        }
+        while ends.join_next().await.is_some() {}
+        self.node.end().await;
+    }
+
     fn missing(&self) -> Vec<String> {
         self.endpoints.missing()
     }

@@ -179,6 +179,11 @@ pub trait Pods: Send + Sync {
     /// Ends every pod in order, and removes all that was applied.
     async fn stop(&self);
 
+    /// Removes all that was applied at once: no pod ends in order where the engine can spare that.
+    async fn discard(&self) {
+        self.stop().await;
+    }
+
     /// What the events lack, a line each, once the pods have ended.
     fn missing(&self) -> Vec<String> {
         Vec::new()

@@ -20,7 +20,7 @@ use crate::manifest::pod::{Container, EnvVar, Pod};
 use crate::manifest::{Manifest, Problems};
 use crate::names::{self, Unclear};
 use crate::recording::Recording;
-use crate::run::{Outcome, Plan, interrupted};
+use crate::run::{Plan, interrupted};
 use crate::scenario::{Pattern, Scenario};
 use crate::workspace::programs_named;
 
@@ -337,6 +337,8 @@ impl Exercise {
             manifest,
             later: BTreeMap::new(),
             images,
+            // How a broken pod ends is among what its reader looks at.
+            discards: !self.is_fault(),
         };
         let judged = Judged {
             fields: match &prediction {
@@ -348,16 +350,18 @@ impl Exercise {
             mistakes,
         };
         let (ask, asked) = watch::channel(false);
-        // As soon as a mistake is known by what happened, nothing else need be waited for.
+        // As soon as it is known what is wrong, nothing else need be waited for. What happens after
+        // that is the end that was asked for, and no more of the answer.
         let mut seen = Recording::new(&self.chapter.folder, &self.folder, engine.kind());
-        let (mut printed, mut flood) = (Printed::default(), None);
+        let (mut printed, mut known) = (Printed::default(), None);
         let mut observe = |event: &Event| {
-            if flood.is_some() {
+            if known.is_some() {
                 return;
             }
-            flood = printed.add(event);
             seen.add(event.clone());
-            if flood.is_some() || judged.is_known_by(event, &seen) {
+            let flood = printed.add(event).map(Known::Flood);
+            known = flood.or_else(|| judged.known_by(event, &seen));
+            if known.is_some() {
                 ask.send_replace(true);
             }
         };
@@ -381,17 +385,27 @@ impl Exercise {
                 return without_run(Finding::facts(problems.to_string()));
             }
         };
-        let was_asked = *interrupt.borrow();
-        // Of a flood, all that was seen before is enough to tell of it.
-        let recording = match flood {
-            Some(_) => seen,
-            None => outcome.recording.clone(),
+        if let Some(why) = outcome.lost {
+            anyhow::bail!(why);
+        }
+        let recording = match known {
+            Some(_) if plan.discards => seen,
+            _ => outcome.recording,
+        };
+        let finding = match (known, outcome.failure) {
+            _ if outcome.interrupted && *interrupt.borrow() => Finding::Interrupted,
+            (Some(Known::Flood(facts)), _) => Finding::facts(facts),
+            (Some(Known::Mistakes(hints)), failure) => Finding::NotYet {
+                facts: match failure {
+                    Some(failure) => failure.to_string(),
+                    None => judged.what_was_seen(&hints, &recording),
+                },
+                hints,
+            },
+            (None, failure) => judged.find(&plan, failure, &recording),
         };
         Ok(Checked {
-            finding: match flood {
-                Some(flood) if !was_asked => Finding::facts(flood),
-                _ => judged.find(&plan, outcome, was_asked)?,
-            },
+            finding,
             recording: Some(recording),
         })
     }
@@ -483,73 +497,72 @@ struct Judged {
     fields: Value,
 }
 
+/// What is known of an answer before its run is over.
+enum Known {
+    /// What is told of a program that floods its log.
+    Flood(String),
+    /// The mistakes that it makes, with what is said to each.
+    Mistakes(BTreeMap<String, String>),
+}
+
 impl Judged {
-    /// Whether this event makes a mistake known.
-    fn is_known_by(&self, event: &Event, seen: &Recording) -> bool {
-        self.mistakes.values().any(|mistake| {
+    /// The mistakes that are known by now, if one of them is by this event.
+    fn known_by(&self, event: &Event, seen: &Recording) -> Option<Known> {
+        let is_known = |mistake: &Mistake| {
             mistake.is_seen()
                 && mistake.is_about(event)
                 && mistake.hint(&self.fields, seen).is_some()
-        })
+        };
+        self.mistakes.values().find(|mistake| is_known(mistake))?;
+        let mut hints = self.hints(seen);
+        hints.retain(|name, _| !self.mistakes[name].lacks());
+        Some(Known::Mistakes(hints))
     }
 
-    /// What a run tells of the answer.
-    fn find(&self, plan: &Plan, outcome: Outcome, was_asked: bool) -> anyhow::Result<Finding> {
-        if let Some(why) = outcome.lost {
-            anyhow::bail!(why);
-        }
-        let recording = &outcome.recording;
-        let hints: BTreeMap<_, _> = self
-            .mistakes
-            .iter()
+    /// What is said to the mistakes that were made.
+    fn hints(&self, recording: &Recording) -> BTreeMap<String, String> {
+        let mistakes = self.mistakes.iter();
+        mistakes
             .filter_map(|(name, mistake)| {
                 Some((name.clone(), mistake.hint(&self.fields, recording)?))
             })
-            .collect();
-        let mut failure = outcome.failure;
-        if failure.is_none() && !outcome.interrupted {
-            failure = self.check.judge(recording);
-            if let Some(failure) = &mut failure {
-                failure.explain(recording, &plan.pods(), &plan.images);
-            }
-        }
-        if failure.is_none()
-            && !outcome.interrupted
-            && let Some(prediction) = &self.prediction
-            && let Some(facts) = prediction.compare(&self.check.questions, recording)
-        {
-            return Ok(Finding::NotYet { facts, hints });
-        }
-        Ok(match failure {
-            Some(failure) => Finding::NotYet {
-                facts: failure.to_string(),
-                hints,
-            },
-            None if !outcome.interrupted => Finding::Solved,
-            None if was_asked || hints.is_empty() => Finding::Interrupted,
-            None => Finding::NotYet {
-                facts: what_was_seen(
-                    hints.keys().filter_map(|name| self.mistakes.get(name)),
-                    recording,
-                ),
-                hints,
-            },
-        })
+            .collect()
     }
-}
 
-/// What made mistakes known, in the form of a failure's evidence.
-fn what_was_seen<'m>(mistakes: impl Iterator<Item = &'m Mistake>, recording: &Recording) -> String {
-    let mut said = String::new();
-    let mut last = None;
-    for (container, words) in mistakes.flat_map(|mistake| mistake.seen(recording)) {
-        if last.as_ref() != Some(&container) {
-            said.push_str(&format!("  {container}\n"));
+    /// What a run that has come to its end tells of the answer.
+    fn find(&self, plan: &Plan, failure: Option<Failure>, recording: &Recording) -> Finding {
+        let failure = failure.or_else(|| {
+            let mut failure = self.check.judge(recording)?;
+            failure.explain(recording, &plan.pods(), &plan.images);
+            Some(failure)
+        });
+        let facts = failure.map(|failure| failure.to_string()).or_else(|| {
+            let prediction = self.prediction.as_ref()?;
+            prediction.compare(&self.check.questions, recording)
+        });
+        match facts {
+            Some(facts) => Finding::NotYet {
+                facts,
+                hints: self.hints(recording),
+            },
+            None => Finding::Solved,
         }
-        said.push_str(&format!("    {words}\n"));
-        last = Some(container);
     }
-    said
+
+    /// What made mistakes known, in the form of a failure's evidence.
+    fn what_was_seen(&self, hints: &BTreeMap<String, String>, recording: &Recording) -> String {
+        let mut said = String::new();
+        let mut last = None;
+        let mistakes = hints.keys().filter_map(|name| self.mistakes.get(name));
+        for (container, words) in mistakes.flat_map(|mistake| mistake.seen(recording)) {
+            if last.as_ref() != Some(&container) {
+                said.push_str(&format!("  {container}\n"));
+            }
+            said.push_str(&format!("    {words}\n"));
+            last = Some(container);
+        }
+        said
+    }
 }
 
 #[cfg(test)]

@@ -223,7 +223,12 @@ impl Mistake {
     /// Whether it is known as soon as its conditions hold: one of them is of something that
     /// happened, and none of something that did not.
     pub(super) fn is_seen(&self) -> bool {
-        self.when.iter().any(When::happens) && !self.when.iter().any(When::lacks)
+        self.when.iter().any(When::happens) && !self.lacks()
+    }
+
+    /// Whether it is of something that did not happen, which is known only at the end.
+    pub(super) fn lacks(&self) -> bool {
+        self.when.iter().any(When::lacks)
     }
 
     /// Whether this event may be the one that makes it known.

@@ -70,7 +70,7 @@ pub fn settings(pod: &Pod) -> anyhow::Result<PodSettings> {
 
 /// A pod that the kubelet runs.
 ///
-/// When it is dropped, nothing more is done for the pod.
+/// When it is dropped, it leaves the pod.
 pub struct Kubelet {
     shared: Arc<Shared>,
     work: AbortHandle,
@@ -80,7 +80,7 @@ pub struct Kubelet {
 
 impl Drop for Kubelet {
     fn drop(&mut self) {
-        self.work.abort();
+        self.leave();
     }
 }
 
@@ -213,6 +213,11 @@ impl Kubelet {
             self.shared.tell(PodChange::Stopping).await;
         }
         self.ended().await;
+    }
+
+    /// Does nothing more for the pod.
+    pub fn leave(&self) {
+        self.work.abort();
     }
 
     /// Kills the first process of every container at once, as the loss of a node does, and returns

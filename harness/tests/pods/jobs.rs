@@ -78,7 +78,7 @@ containers: [{name: app, ACTOR, args: [turn, /data/turns, '3', '0'], volumeMount
 
 #[tokio::test]
 async fn a_job_that_does_not_end_in_time_is_ended() {
-    let story = run("JOB backoffLimit: 0; activeDeadlineSeconds: 1
+    let story = run("JOB backoffLimit: 0; activeDeadlineSeconds: 10
 restartPolicy: Never
 containers: [{name: app, ACTOR, args: [say, done]}, {name: sidecar, ACTOR, args: [say, up, then, wait]}]")
     .await;

@@ -64,7 +64,7 @@ async fn an_answer_that_is_an_error_has_the_container_started_again() {
   ACTOR
   args: [serve, '0.0.0.0:8080', 500 Broken, then, wait]
   startupProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, failureThreshold: 60}
-  livenessProbe: {httpGet: {port: 8080}, periodSeconds: 1, failureThreshold: 1}")
+  livenessProbe: {httpGet: {port: 8080}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 1}")
     .await;
     pod.until("app started again (1)").await;
     pod.stop().await.in_order(&[

@@ -11,13 +11,13 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
 pub use rustix::process::Signal;
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, Resource, getrlimit, kill_process, setrlimit};
 use tokio::net::TcpSocket;
 
 /// How long a test waits for what must come. It never decides a verdict on a healthy program,
@@ -50,6 +50,8 @@ impl Program {
 
     /// Starts the program at `path` with these arguments and settings.
     pub fn start_with(path: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
+        static RAISED: Once = Once::new();
+        RAISED.call_once(may_open_many_files);
         let mut child = Command::new(path)
             .args(arguments)
             .env_clear()
@@ -90,11 +92,14 @@ impl Program {
         }
     }
 
-    /// Waits until the program has a handler for SIGTERM: before that, the signal would kill it.
+    /// Waits until the program handles SIGTERM: before that, the signal would kill it.
+    ///
+    /// It is SIGINT that is looked for, whose handler `told_to_end` sets second. One that has just been
+    /// set drops signals for a moment, until it knows whom to tell.
     pub fn wait_until_it_handles_sigterm(&self) {
-        eventually("the program handles SIGTERM", || {
+        eventually("the program handles SIGTERM and SIGINT", || {
             let caught = u64::from_str_radix(&self.status("SigCgt"), 16).unwrap();
-            (caught & 1 << (Signal::TERM.as_raw() - 1) != 0).then_some(())
+            (caught & 1 << (Signal::INT.as_raw() - 1) != 0).then_some(())
         });
     }
 
@@ -157,6 +162,15 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Raises how many files this process and the programs that it starts may have open as far as that
+/// goes: 1024, where most begin, are too few for a thousand connections.
+fn may_open_many_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // What is too few is told where a file cannot be opened.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 fn send_lines(stream: impl Read + Send + 'static, lines: Sender<String>) {

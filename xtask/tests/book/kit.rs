@@ -178,8 +178,8 @@ impl Reader {
                 tokio::task::yield_now().await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_secs(10), asks).await;
-        waited.unwrap_or_else(|_| panic!("10 seconds, and not: {script}"));
+        let waited = tokio::time::timeout(Duration::from_secs(60), asks).await;
+        waited.unwrap_or_else(|_| panic!("60 seconds, and not: {script}"));
     }
 
     /// The one element that a selector of CSS names.

@@ -59,10 +59,11 @@ fn heads_that_are_too_long_and_requests_that_are_none() {
 fn an_app_that_hangs_up_hangs_or_trickles() {
     let key = Key::new("one");
     let (keys, app) = (KeyServer::of(&key), Upstream::new());
+    let patient = sidecar(&keys.url, &app.url(), &[]);
     let sidecar = sidecar(&keys.url, &app.url(), &[("TIMEOUT", "300ms")]);
     let token = bearing(&key.token_for("alice"));
 
-    let mut client = sidecar.send(get(&token));
+    let mut client = patient.send(get(&token));
     drop(app.accept());
     assert_eq!(client.message().0.status(), "502 Bad Gateway");
 
@@ -76,7 +77,7 @@ fn an_app_that_hangs_up_hangs_or_trickles() {
     assert_eq!(client.message().0.status(), "504 Gateway Timeout");
     drop(hanging);
 
-    let mut client = sidecar.send(get(&token));
+    let mut client = patient.send(get(&token));
     let mut trickling = app.accept();
     trickling.head();
     trickling.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");

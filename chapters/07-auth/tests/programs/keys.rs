@@ -244,7 +244,7 @@ fn a_key_server_that_hangs_or_trickles_is_not_waited_for() {
     let [first, second] = ["first", "second"].map(Key::new);
     let (keys, app) = (Upstream::new(), App::new());
     let url = format!("{}/jwks", keys.url());
-    let sidecar = sidecar(&url, &app.url, &[EAGER, ("JWKS_TIMEOUT", "300ms")]);
+    let sidecar = sidecar(&url, &app.url, &[EAGER, ("JWKS_TIMEOUT", "2s")]);
     looks(&keys).send(ok(&key_set(&[first.public()])));
     assert_eq!(sidecar.program.line(), "keys of the issuer: 1");
 

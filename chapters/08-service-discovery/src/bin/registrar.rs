@@ -22,6 +22,8 @@ use tokio::time::{sleep, timeout};
 const LISTEN: &str = "127.0.0.1:7071";
 /// How long the registry or the app may take to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// An app that is announced is no longer ready once it has not said so so often in a row.
+const LOOKS: u32 = 3;
 /// How often a withdrawal is tried. After that, the lease will run out.
 const ATTEMPTS: u32 = 3;
 /// So many bytes of what the registry answers are read.
@@ -140,9 +142,11 @@ impl Registration {
         let mut orders = self.stage.subscribe();
         let mut is_announced = false;
         let mut is_in_trouble = false;
+        let mut looks = 0;
         loop {
             let mut pause = self.interval;
             if self.app_is_ready().await {
+                looks = 0;
                 match self.announce().await {
                     Ok(lease) => {
                         if !is_announced {
@@ -161,8 +165,11 @@ impl Registration {
                     }
                 }
             } else if is_announced {
-                is_announced = false;
-                self.withdraw("its app is not ready").await;
+                looks += 1;
+                if looks == LOOKS {
+                    is_announced = false;
+                    self.withdraw("its app is not ready").await;
+                }
             }
             tokio::select! {
                 () = sleep(pause) => {}

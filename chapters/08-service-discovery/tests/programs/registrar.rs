@@ -22,7 +22,7 @@ const ENTRY: &str = "orders-1 10.0.0.1:8080\n";
 
 #[test]
 fn an_app_is_announced_once_it_is_ready_and_withdrawn_when_the_hook_says_so() {
-    let registry = registry("300ms");
+    let registry = registry("1m");
     // Nobody listens there yet.
     let reserved = sidecar_testing::ReservedAddress::new();
     let url = format!("http://{}", reserved.address);
