@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 
 const LISTEN: &str = "127.0.0.1:7071";
 /// How long the registry or the app may take to answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// An app that is announced is no longer ready once it has not said so so often in a row.
 const LOOKS: u32 = 3;
 /// How often a withdrawal is tried. After that, the lease will run out.
