@@ -37,7 +37,7 @@ fn a_burst_passes_and_the_next_is_told_when_to_come_again() {
 
 #[test]
 fn who_waits_as_long_as_told_passes() {
-    let limited = Limited::start(&[("/", "10/min", 1)], &[]);
+    let limited = Limited::start(&[("/", "30/min", 1)], &[]);
     let mut client = limited.server.connect();
     let mut app = None;
     passes(&mut client, GET, &limited.upstream, &mut app);
