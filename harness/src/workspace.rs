@@ -149,12 +149,29 @@ impl Workspace {
     ///
     /// # Errors
     ///
-    /// If exercises are not named like that, or it is there.
+    /// If exercises are not named like that, or one has its number or its name.
     pub fn new_exercise(&self, folder: &str) -> anyhow::Result<PathBuf> {
-        let folder = Folder::parse(EXERCISES, folder.to_owned())?.folder;
-        let path = self.root.join(EXERCISES).join(&folder);
-        ensure!(!path.exists(), "exercises/{folder} is there already");
-        Ok(path)
+        let new = Folder::parse(EXERCISES, folder.to_owned())?;
+        let is_plain = |part: &str| {
+            part.starts_with(|of: char| of.is_ascii_lowercase())
+                && part
+                    .chars()
+                    .all(|of| of.is_ascii_lowercase() || of.is_ascii_digit())
+        };
+        ensure!(
+            new.name.split('-').all(is_plain),
+            "{EXERCISES}/{folder} is not named as NN-name, with words of a-z and 0-9, such as \
+             12-follow-the-rotation"
+        );
+        for there in self.folders(EXERCISES)? {
+            let is_free = there.number != new.number && there.name != new.name;
+            ensure!(
+                is_free,
+                "{EXERCISES}/{} is there already: number and name are its own",
+                there.folder
+            );
+        }
+        Ok(self.root.join(EXERCISES).join(folder))
     }
 
     /// The chapters that `wanted` names: a number, a name, or `all`. The others need not be whole.

@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use anstream::println;
 use anyhow::{Context, ensure};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use harness::engine::Engine;
 use harness::exercise::{Answer, Exercise, Finding, Form, Seed};
 use harness::image::Image;
-use harness::workspace::Workspace;
+use harness::workspace::{Chapter, HEALTHY, Workspace};
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -41,13 +42,30 @@ pub(crate) enum Command {
         /// The chapter that it belongs to
         #[arg(long)]
         chapter: String,
+        /// What an answer is: a pod.yaml, a main.rs, or what will happen
+        #[arg(long, default_value = "manifest", value_parser = parse_form())]
+        form: Form,
     },
+}
+
+fn parse_form() -> impl TypedValueParser<Value = Form> {
+    PossibleValuesParser::new(["manifest", "program", "prediction"]).map(|form| {
+        match form.as_str() {
+            "program" => Form::Program,
+            "prediction" => Form::Prediction,
+            _ => Form::Manifest,
+        }
+    })
 }
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<Verdict> {
     match command {
         Command::Test { exercise, seed, on } => test(exercise.as_deref(), seed, on).await,
-        Command::New { folder, chapter } => new(&folder, &chapter),
+        Command::New {
+            folder,
+            chapter,
+            form,
+        } => new(&folder, &chapter, form),
     }
 }
 
@@ -230,40 +248,124 @@ async fn prove(
     Ok(Proof::Wrong(wrong))
 }
 
-fn new(folder: &str, chapter: &str) -> anyhow::Result<Verdict> {
+fn new(folder: &str, chapter: &str, form: Form) -> anyhow::Result<Verdict> {
     let workspace = Workspace::find()?;
     let chapter = workspace.select(chapter)?.remove(0);
     let path = workspace.new_exercise(folder)?;
-    // What is to be filled in, and an example of each.
-    let texts = include_str!("exercise/exercise.toml");
-    let texts = texts.replace("CHAPTER", &chapter.number.to_string());
-    let mistake = include_str!("exercise/mistake.toml").to_owned();
-    let mut files = vec![
-        ("exercise.toml".to_owned(), texts),
-        (
-            "check.toml".to_owned(),
-            include_str!("exercise/check.toml").to_owned(),
-        ),
-        ("mistakes/as-it-begins/mistake.toml".to_owned(), mistake),
-    ];
-    let pod = chapter.manifest(harness::workspace::HEALTHY)?.text;
-    for of in [
-        "starter",
-        "solutions/one",
-        "solutions/another",
-        "hard-coded",
-    ] {
-        files.push((format!("{of}/{}", Form::Manifest.file()), pod.clone()));
-    }
-    for (name, text) in files {
-        let file = path.join(&name);
+    let write = |(name, text): &(&str, String)| {
+        let file = path.join(name);
         let write = || {
             fs::create_dir_all(file.parent().unwrap_or(&path))?;
             fs::write(&file, text)
         };
-        write().with_context(|| format!("cannot write {}", file.display()))?;
+        write().with_context(|| format!("cannot write {}", file.display()))
+    };
+    let files = skeleton(folder, &chapter, form)?;
+    if let Err(error) = files.iter().try_for_each(write) {
+        // A part of an exercise would be in the way of all the others.
+        let _ = fs::remove_dir_all(&path);
+        return Err(error);
+    }
+    for (name, _) in files {
         println!("exercises/{folder}/{name}");
     }
     println!("\nnext: fill them in, and `cargo xtask exercise test {folder}`");
     Ok(Verdict::Good)
+}
+
+/// The files of a new exercise, and what stands in them: an example of each, to be filled in.
+fn skeleton(
+    folder: &str,
+    chapter: &Chapter,
+    form: Form,
+) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let healthy = chapter.manifest(HEALTHY)?;
+    let pod = healthy.text.as_str();
+    let texts = include_str!("exercise/exercise.toml");
+    let check = include_str!("exercise/check.toml");
+    let files = match form {
+        Form::Manifest => vec![
+            ("exercise.toml", texts),
+            ("check.toml", check),
+            ("starter/pod.yaml", pod),
+            ("solutions/one/pod.yaml", pod),
+            ("solutions/another/pod.yaml", pod),
+            ("hard-coded/pod.yaml", pod),
+            (
+                "mistakes/as-it-begins/mistake.toml",
+                include_str!("exercise/manifest/mistake.toml"),
+            ),
+        ],
+        Form::Program => {
+            let program = include_str!("exercise/program/main.rs");
+            vec![
+                ("exercise.toml", texts),
+                ("check.toml", check),
+                ("pod.yaml", include_str!("exercise/program/pod.yaml")),
+                (
+                    "program/Cargo.toml",
+                    include_str!("exercise/program/package.toml"),
+                ),
+                (
+                    "program/src/main.rs",
+                    include_str!("exercise/program/including.rs"),
+                ),
+                ("starter/main.rs", program),
+                ("solutions/one/main.rs", program),
+                ("solutions/another/main.rs", program),
+                ("hard-coded/main.rs", program),
+                (
+                    "mistakes/as-it-begins/mistake.toml",
+                    include_str!("exercise/program/mistake.toml"),
+                ),
+            ]
+        }
+        Form::Prediction => vec![
+            // Only one thing happens, so that nothing varies.
+            (
+                "exercise.toml",
+                texts.split("\n# What chance").next().unwrap_or(texts),
+            ),
+            ("check.toml", include_str!("exercise/prediction/check.toml")),
+            ("pod.yaml", pod),
+            (
+                "starter/prediction.toml",
+                include_str!("exercise/prediction/starter.toml"),
+            ),
+            (
+                "solutions/foretold/prediction.toml",
+                include_str!("exercise/prediction/solution.toml"),
+            ),
+            (
+                "mistakes/plausible/prediction.toml",
+                include_str!("exercise/prediction/mistaken.toml"),
+            ),
+            (
+                "mistakes/plausible/mistake.toml",
+                include_str!("exercise/prediction/mistake.toml"),
+            ),
+        ],
+    };
+    let container = match form {
+        // Of the pod that comes with it.
+        Form::Program => "app",
+        Form::Manifest | Form::Prediction => {
+            let pod = healthy.pods.first();
+            let first = pod.and_then(|pod| pod.spec.containers.first());
+            first.map_or("app", |container| &container.name)
+        }
+    };
+    let (number, name) = folder.split_once('-').unwrap_or(("", folder));
+    let filled = files.into_iter().map(|(file, text)| {
+        if text == pod {
+            return (file, text.to_owned());
+        }
+        let text = text
+            .replace("CHAPTER", &chapter.number.to_string())
+            .replace("CONTAINER", container)
+            .replace("NUMBER", number)
+            .replace("NAME", name);
+        (file, text)
+    });
+    Ok(filled.collect())
 }

@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(target_os = "linux")]
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use harness::exercise::Form;
+use harness::workspace::Workspace;
 use serde_json::Value;
 
 fn root() -> PathBuf {
@@ -22,6 +25,7 @@ fn command(arguments: &[&str]) -> Command {
         .current_dir(root())
         // A cluster that is up would be taken, and one run's speed is not another's.
         .env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"))
+        .env_remove("CLICOLOR_FORCE")
         .env_remove("WORKBOOK_ENGINE");
     command
 }
@@ -77,7 +81,7 @@ fn json_is_one_line_per_run() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    let scenarios = std::fs::read_dir(root().join("chapters/02-input-poller/scenarios"))
+    let scenarios = fs::read_dir(root().join("chapters/02-input-poller/scenarios"))
         .unwrap()
         .count();
     assert_eq!(runs.len(), 2 * scenarios);
@@ -85,8 +89,7 @@ fn json_is_one_line_per_run() {
         assert_eq!(run["as_recorded"], true, "{run:#}");
         let evidence = Path::new(run["evidence"].as_str().unwrap());
         let recording: Value =
-            serde_json::from_slice(&std::fs::read(evidence.join("recording.json")).unwrap())
-                .unwrap();
+            serde_json::from_slice(&fs::read(evidence.join("recording.json")).unwrap()).unwrap();
         assert_eq!(recording["scenario"], run["scenario"]);
     }
     assert_eq!(output.status.code(), Some(0));
@@ -133,7 +136,7 @@ fn entry(said: &str, folder: &Path) -> String {
         .strip_prefix("more: ")
         .unwrap_or_else(|| panic!("{said}"));
     let (file, line) = place.trim().rsplit_once(':').unwrap();
-    let page = std::fs::read_to_string(folder.join(file)).unwrap();
+    let page = fs::read_to_string(folder.join(file)).unwrap();
     let line: usize = line.parse().unwrap();
     let heading = page.lines().nth(line - 1).unwrap();
     assert_eq!(heading, format!("### {title}"), "{place}");
@@ -184,8 +187,7 @@ fn outside_the_workbook_it_says_so() {
 
 #[test]
 fn the_manifest_is_the_file_as_it_stands() {
-    let file =
-        std::fs::read_to_string(root().join("manifests/02-input-poller/naive.yaml")).unwrap();
+    let file = fs::read_to_string(root().join("manifests/02-input-poller/naive.yaml")).unwrap();
     let output = run(&["manifest", "2", "--scenario", "naive"]);
     assert_eq!(text(&output.stdout), file);
 }
@@ -194,7 +196,7 @@ fn the_manifest_is_the_file_as_it_stands() {
 fn every_chapter_and_scenario_is_listed() {
     let output = run(&["list", "--json"]);
     let chapters: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
-    let folders = std::fs::read_dir(root().join("chapters")).unwrap().count();
+    let folders = fs::read_dir(root().join("chapters")).unwrap().count();
     assert_eq!(chapters.len(), folders);
     let said = text(&run(&["list"]).stdout);
     for chapter in chapters {
@@ -240,11 +242,8 @@ fn ctrl_c_ends_a_pod_in_order() {
 #[test]
 fn the_programs_of_all_chapters_have_names_of_their_own() {
     let mut owners = std::collections::HashMap::new();
-    for chapter in std::fs::read_dir(root().join("chapters"))
-        .unwrap()
-        .flatten()
-    {
-        for program in std::fs::read_dir(chapter.path().join("src/bin"))
+    for chapter in fs::read_dir(root().join("chapters")).unwrap().flatten() {
+        for program in fs::read_dir(chapter.path().join("src/bin"))
             .unwrap()
             .flatten()
         {
@@ -258,5 +257,70 @@ fn the_programs_of_all_chapters_have_names_of_their_own() {
                 );
             }
         }
+    }
+}
+
+/// What stands in a new exercise is an example of each file, and it is whole: only what it says
+/// remains to be written.
+#[test]
+fn a_new_exercise_has_all_that_one_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let exercises = folder.path().join("exercises");
+    fs::create_dir(&exercises).unwrap();
+    for shared in ["chapters", "manifests"] {
+        std::os::unix::fs::symlink(root().join(shared), folder.path().join(shared)).unwrap();
+    }
+    fs::write(folder.path().join("Cargo.toml"), "").unwrap();
+    let new = |name: &str, form: &str| {
+        let arguments = ["exercise", "new", name, "--chapter", "1", "--form", form];
+        command(&arguments)
+            .current_dir(folder.path())
+            .output()
+            .unwrap()
+    };
+    let workspace = Workspace::at(folder.path().to_owned());
+    for (name, form) in [
+        ("15-the-pod", "manifest"),
+        ("16-the-program", "program"),
+        ("17-the-end", "prediction"),
+    ] {
+        let output = new(name, form);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        for file in text(&output.stdout)
+            .lines()
+            .take_while(|line| !line.is_empty())
+        {
+            let said = fs::read_to_string(folder.path().join(file)).unwrap();
+            for placeholder in ["CHAPTER", "CONTAINER", "NUMBER", "NAME"] {
+                assert!(!said.contains(placeholder), "{placeholder} in {file}");
+            }
+        }
+    }
+    let forms = [Form::Manifest, Form::Program, Form::Prediction];
+    let made = workspace.exercises().unwrap();
+    assert_eq!(made.len(), forms.len());
+    for (exercise, form) in made.iter().zip(forms) {
+        assert_eq!((exercise.form, exercise.chapter.number), (form, 1));
+        exercise.starter().unwrap();
+        assert!(!exercise.solutions().unwrap().is_empty());
+        let mistakes = exercise.mistakes().unwrap();
+        assert!(!mistakes.is_empty());
+        for mistake in mistakes {
+            exercise.mistaken(&mistake).unwrap();
+        }
+    }
+    // Whatever is refused leaves no folder.
+    for (name, says) in [
+        ("15-another", "exercises/15-the-pod is there already"),
+        ("18-the-pod", "exercises/15-the-pod is there already"),
+        ("18-The_Pod", "is not named as NN-name, with words of a-z"),
+        ("18-../19-x", "is not named as NN-name, with words of a-z"),
+        ("the-pod", "is not named as NN-name"),
+    ] {
+        let output = new(name, "manifest");
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{name}: {said}");
+        assert!(said.contains(says), "{name}: {said}");
+        assert_eq!(fs::read_dir(&exercises).unwrap().count(), forms.len());
     }
 }
