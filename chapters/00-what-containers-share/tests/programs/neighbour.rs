@@ -35,7 +35,9 @@ fn finds_all_that_is_there_for_two_processes_of_one_machine() {
             "environment: APP_PASSWORD is not set here".to_owned(),
             format!(
                 "root-filesystem: {} is here",
-                env!("CARGO_BIN_EXE_neighbour")
+                std::fs::canonicalize(env!("CARGO_BIN_EXE_neighbour"))
+                    .unwrap()
+                    .display()
             ),
             format!("root-filesystem: {} is here", pair.program.display()),
         ]

@@ -51,7 +51,7 @@ impl Volume {
 
     /// Runs the program with the rights that the manifest grants.
     fn give(&self) -> (bool, String) {
-        self.give_by(&format!("exec {ONLY_CHOWN} {PROGRAM}"))
+        self.give_by(&format!("exec {ONLY_CHOWN} '{PROGRAM}'"))
     }
 
     /// Runs a script that ends in the program. Mounts that it makes are its own.
@@ -253,7 +253,7 @@ fn what_is_mounted_in_the_folder_is_passed_over() {
     fs::write(volume.path("settings"), "").unwrap();
     let folder = volume.folder();
     let script = format!(
-        "mount --bind {} {}; mount --bind {} {}; exec {ONLY_CHOWN} {PROGRAM}",
+        "mount --bind {} {}; mount --bind {} {}; exec {ONLY_CHOWN} '{PROGRAM}'",
         other.display(),
         folder.join("cache").display(),
         other.join("file").display(),
@@ -275,7 +275,7 @@ fn says_what_it_cannot_give_and_why() {
     let folder = volume.folder();
     let nothing = ONLY_CHOWN.replace(",+chown", "");
     // The folder's own entries come first, in an order of the file system's choice.
-    let (good, said) = volume.give_by(&format!("exec {nothing} {PROGRAM}"));
+    let (good, said) = volume.give_by(&format!("exec {nothing} '{PROGRAM}'"));
     assert!(!good);
     let (begins, ends) = (
         format!("cannot give \"{}/", folder.display()),
@@ -286,7 +286,7 @@ fn says_what_it_cannot_give_and_why() {
 
     let at = folder.display();
     let read_only = format!(
-        "mount --bind {at} {at}; mount -o remount,bind,ro {at}; exec {ONLY_CHOWN} {PROGRAM}"
+        "mount --bind {at} {at}; mount -o remount,bind,ro {at}; exec {ONLY_CHOWN} '{PROGRAM}'"
     );
     let (good, said) = volume.give_by(&read_only);
     assert!(!good);
@@ -297,7 +297,7 @@ fn says_what_it_cannot_give_and_why() {
     fs::remove_dir_all(&folder).unwrap();
     fs::create_dir(&folder).unwrap();
     fs::write(volume.path("a\nb"), "").unwrap();
-    let (_, said) = volume.give_by(&format!("exec {nothing} {PROGRAM}"));
+    let (_, said) = volume.give_by(&format!("exec {nothing} '{PROGRAM}'"));
     assert!(said.contains("journal/a\\nb\""), "{said}");
 }
 

@@ -270,7 +270,8 @@ async fn client() -> anyhow::Result<Client> {
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .with_context(|| format!("cannot use {}", path.display()))?;
-    // It is on this machine.
+    // It is on this machine, where no proxy is on the way.
+    config.proxy_url = None;
     config.connect_timeout = Some(Duration::from_secs(5));
     Ok(Client::try_from(config)?)
 }
