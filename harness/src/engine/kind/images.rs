@@ -159,12 +159,13 @@ pub(super) async fn signal(node: &str, container: &str, signal: i32) -> anyhow::
     tool::output("docker", &arguments).await.map(|_| ())
 }
 
-/// Kills the first processes of containers, in this order and by one call: nobody sees that some
-/// have ended and others not.
+/// Kills the first processes of containers by one call, each when the one before it is gone: they
+/// end within a moment, and containerd learns of it in this order.
 pub(super) async fn kill(node: &str, containers: &[String]) -> anyhow::Result<()> {
     let tasks = ["exec", node, "ctr", CONTAINERD, "tasks", "ls"];
     let tasks = tool::output("docker", &tasks).await?;
-    let mut arguments = vec!["exec", node, "kill", "-KILL"];
+    let one_by_one = "set -e; for pid; do kill -KILL $pid; while kill -0 $pid; do :; done; done";
+    let mut arguments = vec!["exec", node, "sh", "-c", one_by_one, "sh"];
     for container in containers {
         let id = id_of(container)?;
         let pid = tasks.lines().find_map(|line| {
