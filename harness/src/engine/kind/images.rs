@@ -164,7 +164,8 @@ pub(super) async fn signal(node: &str, container: &str, signal: i32) -> anyhow::
 pub(super) async fn kill(node: &str, containers: &[String]) -> anyhow::Result<()> {
     let tasks = ["exec", node, "ctr", CONTAINERD, "tasks", "ls"];
     let tasks = tool::output("docker", &tasks).await?;
-    let one_by_one = "set -e; for pid; do kill -KILL $pid; while kill -0 $pid; do :; done; done";
+    let one_by_one = "set -e; for pid; do kill -KILL $pid; \
+                      timeout 10 tail --pid=$pid -s 0.01 -f /dev/null; done";
     let mut arguments = vec!["exec", node, "sh", "-c", one_by_one, "sh"];
     for container in containers {
         let id = id_of(container)?;
