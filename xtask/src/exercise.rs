@@ -261,6 +261,8 @@ fn new(folder: &str, chapter: &str, form: Form) -> anyhow::Result<Verdict> {
         write().with_context(|| format!("cannot write {}", file.display()))
     };
     let files = skeleton(folder, &chapter, form)?;
+    // Whatever is there already stays as it is.
+    fs::create_dir(&path).with_context(|| format!("cannot write {}", path.display()))?;
     if let Err(error) = files.iter().try_for_each(write) {
         // A part of an exercise would be in the way of all the others.
         let _ = fs::remove_dir_all(&path);
